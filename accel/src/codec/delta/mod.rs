@@ -1,0 +1,1 @@
+//! DSA delta records.

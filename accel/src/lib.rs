@@ -1,0 +1,3 @@
+//! Accelerators of the pageferry data path.
+
+pub mod codec;
