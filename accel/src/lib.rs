@@ -1,3 +1,7 @@
 //! Accelerators of the pageferry data path.
 
+pub mod checksum;
 pub mod codec;
+pub mod method;
+pub mod run;
+pub mod units;

@@ -1,0 +1,113 @@
+//! Runs of pages and segments of a payload: the two tables that say what a request holds.
+
+use crate::method::Method;
+use crate::units::{PageCount, PageIndex};
+
+/// Consecutive pages of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The first page.
+    pub first: PageIndex,
+    /// How many pages follow each other, at least one.
+    pub count: PageCount,
+    /// What the payload has of them.
+    pub content: Content,
+}
+
+/// Whether the pages of a run have bytes in the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The payload's segments cover these pages.
+    Data,
+    /// Every page is zero, and the payload has nothing of them.
+    Zero,
+}
+
+impl Run {
+    /// `count` pages from `first` on, all of them with data.
+    #[must_use]
+    pub const fn data(first: PageIndex, count: PageCount) -> Self {
+        Self { first, count, content: Content::Data }
+    }
+
+    /// `count` pages from `first` on, all of them zero.
+    #[must_use]
+    pub const fn zero(first: PageIndex, count: PageCount) -> Self {
+        Self { first, count, content: Content::Zero }
+    }
+
+    /// The page behind the last one.
+    #[must_use]
+    pub const fn end(self) -> PageIndex {
+        self.first.offset(self.count.0 as u64)
+    }
+
+    /// The pages of the run, in order.
+    pub fn pages(self) -> impl Iterator<Item = PageIndex> {
+        (self.first.0..self.end().0).map(PageIndex)
+    }
+}
+
+/// A part of a payload that decodes alone.
+///
+/// The segments of a request cover, in order, the pages of its data runs, in order; where they lie in the payload
+/// follows from their lengths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// How these pages were encoded: never [`Method::Zero`], and [`Method::Raw`] for pages that did not shrink.
+    pub method: Method,
+    /// How many pages of the data runs it covers.
+    pub pages: PageCount,
+    /// Its length in the payload. No bytes for a page of a delta method that equals its baseline.
+    pub bytes: u32,
+}
+
+/// Appends `page` to the runs: to the last one if it goes on there with the same content.
+pub fn push_page(runs: &mut Vec<Run>, page: PageIndex, content: Content) {
+    match runs.last_mut() {
+        Some(run) if run.end() == page && run.content == content => run.count += PageCount::ONE,
+        _ => runs.push(Run { first: page, count: PageCount::ONE, content }),
+    }
+}
+
+/// Appends a segment: to the last one if both are raw, since raw bytes need no boundary.
+pub fn push_segment(segments: &mut Vec<Segment>, segment: Segment) {
+    match segments.last_mut() {
+        Some(last) if last.method == Method::Raw && segment.method == Method::Raw => {
+            last.pages += segment.pages;
+            last.bytes += segment.bytes;
+        }
+        _ => segments.push(segment),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_that_follow_each_other_make_one_run_until_their_content_changes() {
+        let mut runs = Vec::new();
+        for (page, content) in
+            [(4, Content::Data), (5, Content::Data), (6, Content::Zero), (9, Content::Zero)]
+        {
+            push_page(&mut runs, PageIndex(page), content);
+        }
+        let expected = [
+            Run::data(PageIndex(4), PageCount(2)),
+            Run::zero(PageIndex(6), PageCount(1)),
+            Run::zero(PageIndex(9), PageCount(1)),
+        ];
+        assert_eq!(runs, expected);
+    }
+
+    #[test]
+    fn raw_segments_grow_and_others_stay_apart() {
+        let mut segments = Vec::new();
+        for method in [Method::Raw, Method::Raw, Method::Xbzrle, Method::Xbzrle] {
+            push_segment(&mut segments, Segment { method, pages: PageCount::ONE, bytes: 10 });
+        }
+        let lengths: Vec<_> = segments.iter().map(|segment| segment.bytes).collect();
+        assert_eq!(lengths, [20, 10, 10]);
+    }
+}
