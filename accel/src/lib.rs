@@ -2,6 +2,7 @@
 
 pub mod checksum;
 pub mod codec;
+pub mod guest;
 pub mod method;
 pub mod run;
 pub mod units;

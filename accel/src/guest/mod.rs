@@ -1,0 +1,38 @@
+//! Guest memory as the data path sees it: regions behind one small trait, and copies that bear with a running guest.
+
+mod anonymous;
+mod live;
+mod ram;
+#[cfg(feature = "vm-memory")]
+mod vm_memory;
+
+pub use anonymous::AnonymousMemory;
+pub use ram::{GuestRam, LayoutError, PageRange};
+#[cfg(feature = "vm-memory")]
+pub use vm_memory::VmMemory;
+
+use crate::units::Gpa;
+
+/// A contiguous part of guest memory and where this process has it mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// The guest physical address of its first byte.
+    pub gpa: Gpa,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The address of its first byte in this process.
+    pub host: *mut u8,
+}
+
+/// Whoever owns guest memory: a VMM, a mapped image, a test.
+///
+/// This trait is all that the data path asks of a VMM's memory, so that no version of any memory crate is forced on
+/// it. Implement it for the type that keeps the mappings alive.
+///
+/// # Safety
+/// For as long as `self` lives, every region that [`regions`](Self::regions) ever returned stays mapped, readable and
+/// writable at its host address. Others (vCPUs, devices) may read and write the bytes at any time.
+pub unsafe trait GuestMemory: Send + Sync {
+    /// The regions, in any order.
+    fn regions(&self) -> Vec<Region>;
+}
