@@ -1,1 +1,2 @@
 //! pageferry-bindings
+pub mod isal;
