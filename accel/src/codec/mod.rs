@@ -3,4 +3,5 @@
 //! A codec sees private copies only, never live guest memory (see [`crate::guest`]).
 
 pub mod delta;
+mod positions;
 pub mod xbzrle;

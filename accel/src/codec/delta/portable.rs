@@ -1,0 +1,14 @@
+//! Any CPU, eight bytes at a time: the oracle of the other implementations.
+
+use super::entries::{Changed, STRIDE_BYTES, encode_with};
+use super::{Overflow, WORD_BYTES};
+
+pub(super) fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
+    encode_with(old, new, out, differences, Changed::append)
+}
+
+/// Bit `i` is set if word `i` differs.
+fn differences(old: &[u8; STRIDE_BYTES], new: &[u8; STRIDE_BYTES]) -> u64 {
+    let words = old.as_chunks::<WORD_BYTES>().0.iter().zip(new.as_chunks::<WORD_BYTES>().0);
+    words.enumerate().fold(0, |bits, (word, (old, new))| bits | u64::from(old != new) << word)
+}
