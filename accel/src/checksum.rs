@@ -1,5 +1,19 @@
 //! The checksum of the bytes that were encoded: what ties a page at the source to the same page at the destination.
 
+use crc_fast::{CrcAlgorithm, Digest};
+
+/// CRC-32 of gzip and IEEE 802.3: what QAT and IAA report of their input.
+#[must_use]
+pub fn crc32(bytes: &[u8]) -> u32 {
+    crc_fast::crc32_iso_hdlc(bytes)
+}
+
+/// CRC-32C of RFC 3720: what DSA reports.
+#[must_use]
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    crc_fast::crc32_iscsi(bytes)
+}
+
 /// Which checksum a frame carries.
 ///
 /// The numbers are those of the frame format (`engine/FORMAT.md`).
@@ -31,4 +45,44 @@ impl ChecksumKind {
     pub const fn to_wire(self) -> u8 {
         self as u8
     }
+
+    /// The checksum of `bytes`; 0 if the kind is none.
+    #[must_use]
+    pub fn of(self, bytes: &[u8]) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::Crc32 => crc32(bytes),
+            Self::Crc32c => crc32c(bytes),
+        }
+    }
+
+    /// The checksum of some bytes whose checksum is `before`, and then `bytes`. That of no bytes is 0.
+    #[must_use]
+    pub fn update(self, before: u32, bytes: &[u8]) -> u32 {
+        let Some(algorithm) = self.algorithm() else { return 0 };
+        // Both CRCs start from all ones and end by inverting, so a checksum is its register, inverted.
+        let mut digest = Digest::new_with_init_state(algorithm, (!before).into());
+        digest.update(bytes);
+        low_half(digest.finalize())
+    }
+
+    /// The checksum of two byte strings in a row, given the checksum of each and the length of the second.
+    #[must_use]
+    pub fn combine(self, first: u32, second: u32, second_bytes: u64) -> u32 {
+        let Some(algorithm) = self.algorithm() else { return 0 };
+        low_half(crc_fast::checksum_combine(algorithm, first.into(), second.into(), second_bytes))
+    }
+
+    const fn algorithm(self) -> Option<CrcAlgorithm> {
+        match self {
+            Self::None => None,
+            Self::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
+            Self::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
+        }
+    }
+}
+
+/// A 32-bit CRC comes in 64 bits whose upper half is 0.
+fn low_half(crc: u64) -> u32 {
+    u32::try_from(crc & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }

@@ -1,0 +1,308 @@
+//! Raw deflate (RFC 1951), by ISA-L where it is installed and by zlib-rs elsewhere.
+//!
+//! Both make streams that any inflater reads, QAT and IAA among them; IAA only with [`Window::Kib4`].
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use pageferry_bindings::isal;
+
+use super::{DecodeError, DoesNotFit};
+use crate::method::Method;
+
+
+/// How far back a match may reach, which bounds what a decoder must remember.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Window {
+    /// 4 KiB: all that IAA can decode.
+    Kib4,
+    /// 32 KiB: the most that RFC 1951 allows.
+    Kib32,
+}
+
+impl Window {
+    /// Base-2 logarithm of the window in bytes.
+    const fn bits(self) -> u8 {
+        match self {
+            Self::Kib4 => 12,
+            Self::Kib32 => 15,
+        }
+    }
+}
+
+/// The level that moves most pages a second.
+pub const DEFAULT_LEVEL: u32 = 1;
+
+/// The highest level: levels are ISA-L's, 0 to 3, from fast to small.
+pub const MAX_LEVEL: u32 = 3;
+
+/// A deflate level that does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("deflate has levels 0 to {MAX_LEVEL}; level {level} was asked")]
+pub struct UnknownLevel {
+    /// The level asked for.
+    pub level: u32,
+}
+
+/// What does the work of [`Deflate`] and [`Inflate`].
+#[derive(Clone, Debug)]
+pub enum Library {
+    /// Intel's ISA-L, loaded at run time.
+    Isal(Arc<isal::Isal>),
+    /// zlib-rs, which is built in.
+    ZlibRs,
+}
+
+impl Library {
+    /// ISA-L if it is installed and answers rightly, else zlib-rs. Looked for once in a process.
+    #[must_use]
+    pub fn preferred() -> Self {
+        match isal() {
+            Ok(isal) => Self::Isal(Arc::clone(isal)),
+            Err(_) => Self::ZlibRs,
+        }
+    }
+}
+
+impl fmt::Display for Library {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Isal(isal) => match isal.version() {
+                Some(version) => write!(f, "ISA-L {version}"),
+                None => write!(f, "ISA-L"),
+            },
+            Self::ZlibRs => write!(f, "zlib-rs"),
+        }
+    }
+}
+
+/// The name of the preferred library, for reports: `ISA-L 2.30` or `zlib-rs`.
+#[must_use]
+pub fn library() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| Library::preferred().to_string())
+}
+
+/// Why ISA-L is not used, for reports; `None` if it is.
+#[must_use]
+pub fn why_not_isal() -> Option<&'static IsalRefused> {
+    isal().as_ref().err()
+}
+
+/// Why ISA-L is not used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IsalRefused {
+    /// It could not be loaded.
+    #[error(transparent)]
+    Load(#[from] isal::LoadError),
+    /// zlib-rs, or ISA-L itself, does not read back what ISA-L wrote.
+    #[error("{} and zlib-rs do not read each other's deflate streams; ISA-L is not used", isal::SONAME)]
+    Incompatible,
+}
+
+/// A deflate encoder: allocated once, used for any number of requests.
+#[derive(Debug)]
+pub struct Deflate(Encoder);
+
+#[derive(Debug)]
+enum Encoder {
+    Isal(isal::Compressor),
+    ZlibRs(Compress),
+}
+
+impl Deflate {
+    /// An encoder by the preferred library.
+    ///
+    /// # Errors
+    /// [`UnknownLevel`] if `level` is above [`MAX_LEVEL`].
+    pub fn new(level: u32, window: Window) -> Result<Self, UnknownLevel> {
+        Self::by(&Library::preferred(), level, window)
+    }
+
+    /// An encoder by a given library.
+    ///
+    /// # Errors
+    /// [`UnknownLevel`] if `level` is above [`MAX_LEVEL`].
+    pub fn by(library: &Library, level: u32, window: Window) -> Result<Self, UnknownLevel> {
+        if level > MAX_LEVEL {
+            return Err(UnknownLevel { level });
+        }
+        let encoder = match library {
+            Library::Isal(isal) => Encoder::Isal(
+                isal::Compressor::new(Arc::clone(isal), level, window.bits().into())
+                    .map_err(|_| UnknownLevel { level })?,
+            ),
+            // Level 0 of zlib stores; its fastest level that compresses stands in for ISA-L's.
+            Library::ZlibRs => Encoder::ZlibRs(Compress::new_with_window_bits(
+                Compression::new(level.max(1)),
+                false,
+                window.bits(),
+            )),
+        };
+        Ok(Self(encoder))
+    }
+
+    /// Writes `input` as one deflate stream to the start of `output` and returns its length. Allocates nothing.
+    ///
+    /// # Errors
+    /// [`DoesNotFit`] if the stream is longer than `output`, whose bytes are then unspecified.
+    pub fn encode(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize, DoesNotFit> {
+        match &mut self.0 {
+            Encoder::Isal(compressor) => {
+                compressor.compress(input, output).map_err(|isal::Overflow| DoesNotFit)
+            }
+            Encoder::ZlibRs(compress) => {
+                compress.reset();
+                match compress.compress(input, output, FlushCompress::Finish) {
+                    Ok(Status::StreamEnd) => usize::try_from(compress.total_out()).map_err(|_| DoesNotFit),
+                    _ => Err(DoesNotFit),
+                }
+            }
+        }
+    }
+}
+
+/// A deflate decoder: allocated once, used for any number of requests.
+#[derive(Debug)]
+pub struct Inflate(Decoder);
+
+#[derive(Debug)]
+enum Decoder {
+    Isal(isal::Decompressor),
+    ZlibRs(Decompress),
+}
+
+impl Default for Inflate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Inflate {
+    /// A decoder by the preferred library.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::by(&Library::preferred())
+    }
+
+    /// A decoder by a given library.
+    #[must_use]
+    pub fn by(library: &Library) -> Self {
+        Self(match library {
+            Library::Isal(isal) => Decoder::Isal(isal::Decompressor::new(Arc::clone(isal))),
+            Library::ZlibRs => Decoder::ZlibRs(Decompress::new(false)),
+        })
+    }
+
+    /// Decodes `input`, all of it, to exactly `output`. Allocates nothing.
+    ///
+    /// The input may come from anyone: nothing is read or written outside the two slices, and a stream that would
+    /// grow past `output` ends there.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if `input` is not one whole stream of `output.len()` bytes.
+    pub fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Result<(), DecodeError> {
+        let (consumed, produced) = match &mut self.0 {
+            Decoder::Isal(decompressor) => inflate_by_isal(decompressor, input, output)?,
+            Decoder::ZlibRs(decompress) => inflate_by_zlib_rs(decompress, input, output)?,
+        };
+        if produced != output.len() {
+            return Err(DecodeError::TooShort { method: Method::Deflate, expected: output.len(), produced });
+        }
+        if consumed != input.len() {
+            return Err(DecodeError::TrailingBytes {
+                method: Method::Deflate,
+                left: input.len().saturating_sub(consumed),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn inflate_by_isal(
+    decompressor: &mut isal::Decompressor,
+    input: &[u8],
+    output: &mut [u8],
+) -> Result<(usize, usize), DecodeError> {
+    let expected = output.len();
+    match decompressor.decompress(input, output) {
+        Ok(inflated) => Ok((inflated.consumed, inflated.produced)),
+        Err(isal::InflateError::OutputFull) => Err(too_long(expected)),
+        Err(isal::InflateError::EndOfInput) => Err(corrupt(ENDS_EARLY)),
+        Err(isal::InflateError::InvalidLookback) => {
+            Err(corrupt("a match reaches back before the first byte"))
+        }
+        Err(_) => Err(corrupt(NO_DEFLATE)),
+    }
+}
+
+fn inflate_by_zlib_rs(
+    decompress: &mut Decompress,
+    input: &[u8],
+    output: &mut [u8],
+) -> Result<(usize, usize), DecodeError> {
+    let expected = output.len();
+    decompress.reset(false);
+    let status =
+        decompress.decompress(input, output, FlushDecompress::Finish).map_err(|_| corrupt(NO_DEFLATE))?;
+    let count = |total: u64| usize::try_from(total).unwrap_or(usize::MAX);
+    let (consumed, produced) = (count(decompress.total_in()), count(decompress.total_out()));
+    match status {
+        Status::StreamEnd => Ok((consumed, produced)),
+        _ if produced == expected => Err(too_long(expected)),
+        _ => Err(corrupt(ENDS_EARLY)),
+    }
+}
+
+const ENDS_EARLY: &str = "the stream ends early";
+const NO_DEFLATE: &str = "not a deflate stream";
+
+fn corrupt(detail: &'static str) -> DecodeError {
+    DecodeError::Corrupt { method: Method::Deflate, detail }
+}
+
+fn too_long(expected: usize) -> DecodeError {
+    DecodeError::TooLong { method: Method::Deflate, expected }
+}
+
+/// ISA-L, once a process has found it and seen it agree with zlib-rs.
+fn isal() -> &'static Result<Arc<isal::Isal>, IsalRefused> {
+    static ISAL: OnceLock<Result<Arc<isal::Isal>, IsalRefused>> = OnceLock::new();
+    ISAL.get_or_init(|| {
+        let isal = isal::Isal::load()?;
+        match agrees_with_zlib_rs(&isal) {
+            true => Ok(isal),
+            false => Err(IsalRefused::Incompatible),
+        }
+    })
+}
+
+/// Whether each library decodes what the other encoded, at every level and window.
+fn agrees_with_zlib_rs(isal: &Arc<isal::Isal>) -> bool {
+    let pages: Vec<u8> = (0..16 * 4096_u32)
+        .map(|position| {
+            // Squares by bytes: neither constant nor noise.
+            let [low, high, ..] = (position.wrapping_mul(position) >> 4).to_le_bytes();
+            if position & 64 == 0 { low } else { high }
+        })
+        .collect();
+    let libraries = [Library::Isal(Arc::clone(isal)), Library::ZlibRs];
+    let mut encoded = vec![0; 2 * pages.len()];
+    let mut decoded = vec![0; pages.len()];
+    (0..=MAX_LEVEL).all(|level| {
+        [Window::Kib4, Window::Kib32].into_iter().all(|window| {
+            libraries.iter().zip(libraries.iter().rev()).all(|(writer, reader)| {
+                decoded.fill(0);
+                Deflate::by(writer, level, window)
+                    .ok()
+                    .and_then(|mut deflate| deflate.encode(&pages, &mut encoded).ok())
+                    .is_some_and(|length| {
+                        Inflate::by(reader).decode(&encoded[..length], &mut decoded).is_ok()
+                            && decoded == pages
+                    })
+            })
+        })
+    })
+}
