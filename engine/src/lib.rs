@@ -1,1 +1,7 @@
 //! pageferry-engine
+#![forbid(unsafe_code)]
+
+pub mod frame;
+pub mod handshake;
+pub mod regions;
+mod text;

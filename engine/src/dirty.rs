@@ -1,0 +1,228 @@
+//! The bitmap of dirty pages, and its runs.
+
+use pageferry_accel::guest::{GuestRam, PageRange};
+use pageferry_accel::units::PageIndex;
+
+/// Which pages of a guest are dirty: a bit a page, a bitmap a region.
+#[derive(Clone, Debug)]
+pub struct DirtyBitmap {
+    regions: Vec<DirtyRegion>,
+}
+
+/// The bitmap of one region, as trackers such as KVM's dirty log fill it.
+#[derive(Clone, Debug)]
+pub struct DirtyRegion {
+    range: PageRange,
+    words: Vec<u64>,
+}
+
+/// Consecutive dirty pages, however many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirtyRun {
+    /// The first page.
+    pub first: PageIndex,
+    /// How many follow each other, the first included.
+    pub pages: u64,
+}
+
+const WORD_BITS: u64 = u64::BITS as u64;
+
+impl DirtyBitmap {
+    /// The bitmap of `ram` with every page clean.
+    #[must_use]
+    pub fn clean(ram: &GuestRam) -> Self {
+        Self::filled(ram, 0)
+    }
+
+    /// The bitmap of `ram` with every page dirty, as a migration begins.
+    #[must_use]
+    pub fn all(ram: &GuestRam) -> Self {
+        Self::filled(ram, u64::MAX)
+    }
+
+    fn filled(ram: &GuestRam, word: u64) -> Self {
+        let region = |range: PageRange| {
+            let words = usize::try_from(range.pages.div_ceil(WORD_BITS)).unwrap_or(usize::MAX);
+            DirtyRegion { range, words: vec![word; words] }
+        };
+        Self { regions: ram.ranges().map(region).collect() }
+    }
+
+    /// Marks a page dirty; a page in no region is ignored, as there is nothing to send of it.
+    pub fn set(&mut self, page: PageIndex) {
+        let region = self.regions.iter_mut().find(|region| region.range.first <= page && page < region.range.end());
+        if let Some(region) = region {
+            let bit = page.0 - region.range.first.0;
+            region.words[usize::try_from(bit / WORD_BITS).unwrap_or_default()] |= 1 << (bit % WORD_BITS);
+        }
+    }
+
+    /// Marks every page clean.
+    pub fn clear(&mut self) {
+        self.regions.iter_mut().for_each(|region| region.words.fill(0));
+    }
+
+    /// How many pages are dirty.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.runs().map(|run| run.pages).sum()
+    }
+
+    /// The regions, to be filled by a tracker.
+    pub fn regions_mut(&mut self) -> impl ExactSizeIterator<Item = &mut DirtyRegion> {
+        self.regions.iter_mut()
+    }
+
+    /// The runs of dirty pages, ascending.
+    pub fn runs(&self) -> impl Iterator<Item = DirtyRun> {
+        self.regions.iter().flat_map(DirtyRegion::runs)
+    }
+}
+
+impl DirtyRegion {
+    /// Which pages the bits stand for.
+    #[must_use]
+    pub fn range(&self) -> PageRange {
+        self.range
+    }
+
+    /// The bits: page `first + 64 * w + b` is bit `b` of word `w`, as in KVM's dirty log. Bits behind the last page
+    /// are ignored.
+    pub fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.words
+    }
+
+    /// The runs of this region.
+    fn runs(&self) -> Runs<'_> {
+        let excess = self.words.len() as u64 * WORD_BITS - self.range.pages;
+        let (words, last) = self.words.split_at(self.words.len().saturating_sub(1));
+        Runs {
+            words: words.iter(),
+            last: last.first().map_or(0, |last| last & (u64::MAX >> excess)),
+            word: 0,
+            first_bit: self.range.first.0.wrapping_sub(WORD_BITS),
+        }
+    }
+}
+
+/// The runs of one region, a word at a time.
+struct Runs<'a> {
+    words: std::slice::Iter<'a, u64>,
+    /// The last word, without the bits that stand for no page; then zero.
+    last: u64,
+    /// What is left of the current word.
+    word: u64,
+    /// The page of the current word's lowest bit.
+    first_bit: u64,
+}
+
+impl Runs<'_> {
+    fn next_word(&mut self) -> Option<u64> {
+        self.first_bit = self.first_bit.wrapping_add(WORD_BITS);
+        match self.words.next() {
+            Some(&word) => Some(word),
+            None if self.last != 0 => Some(std::mem::take(&mut self.last)),
+            None => None,
+        }
+    }
+
+    /// The pages of a run that go on in the words behind the current one, which is used up.
+    fn extend(&mut self) -> u64 {
+        let mut pages = 0;
+        while let Some(word) = self.next_word() {
+            let more = u64::from(word.trailing_ones());
+            pages += more;
+            if more < WORD_BITS {
+                self.word = word & (u64::MAX << more);
+                break;
+            }
+        }
+        pages
+    }
+}
+
+impl Iterator for Runs<'_> {
+    type Item = DirtyRun;
+
+    #[inline]
+    fn next(&mut self) -> Option<DirtyRun> {
+        while self.word == 0 {
+            self.word = self.next_word()?;
+        }
+        let word = self.word;
+        let start = u64::from(word.trailing_zeros());
+        // Adding the lowest set bit carries through the lowest run of ones, and leaves the first bit behind it.
+        let carried = word.wrapping_add(word & word.wrapping_neg());
+        let first = PageIndex(self.first_bit.wrapping_add(start));
+        let end = u64::from(carried.trailing_zeros());
+        self.word = word & carried;
+        let pages = if end < WORD_BITS { end - start } else { WORD_BITS - start + self.extend() };
+        Some(DirtyRun { first, pages })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use pageferry_accel::guest::AnonymousMemory;
+    use pageferry_accel::units::{Gpa, PageSize};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// 100 pages from 0 on and 200 from 1000 on: neither a whole number of words.
+    fn ram() -> GuestRam {
+        let memory = AnonymousMemory::new(&[(Gpa(0), 100 << 12), (Gpa(1000 << 12), 200 << 12)]).unwrap();
+        GuestRam::new(Arc::new(memory), PageSize::Kib4).unwrap()
+    }
+
+    /// The oracle: page by page.
+    fn runs_of(pages: &[u64]) -> Vec<DirtyRun> {
+        let mut runs: Vec<DirtyRun> = Vec::new();
+        for &page in pages {
+            match runs.last_mut() {
+                Some(run) if run.first.0 + run.pages == page && page != 1000 => run.pages += 1,
+                _ => runs.push(DirtyRun { first: PageIndex(page), pages: 1 }),
+            }
+        }
+        runs
+    }
+
+    #[test]
+    fn all_pages_are_a_run_a_region() {
+        let runs: Vec<_> = DirtyBitmap::all(&ram()).runs().collect();
+        let expected = [(0, 100), (1000, 200)].map(|(first, pages)| DirtyRun { first: PageIndex(first), pages });
+        assert_eq!(runs, expected);
+    }
+
+    #[test]
+    fn bits_behind_the_last_page_are_no_pages() {
+        let mut bitmap = DirtyBitmap::clean(&ram());
+        bitmap.regions_mut().for_each(|region| *region.words_mut().last_mut().unwrap() = u64::MAX);
+        assert_eq!(bitmap.count(), 100 - 64 + 200 - 192);
+    }
+
+    #[test]
+    fn a_page_in_no_region_is_not_sent() {
+        let mut bitmap = DirtyBitmap::clean(&ram());
+        bitmap.set(PageIndex(500));
+        assert_eq!(bitmap.count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn runs_are_what_a_scan_page_by_page_finds(
+            scattered in prop::collection::btree_set(0..300_u64, 0..300),
+            dense in prop::collection::vec((0..300_u64, 1..150_u64), 0..4),
+        ) {
+            let mut pages: std::collections::BTreeSet<u64> = scattered;
+            pages.extend(dense.into_iter().flat_map(|(first, count)| first..(first + count).min(300)));
+            let pages: Vec<u64> = pages.into_iter().map(|page| if page < 100 { page } else { page + 900 }).collect();
+            let mut bitmap = DirtyBitmap::clean(&ram());
+            pages.iter().for_each(|&page| bitmap.set(PageIndex(page)));
+            prop_assert_eq!(bitmap.runs().collect::<Vec<_>>(), runs_of(&pages));
+            prop_assert_eq!(bitmap.count(), pages.len() as u64);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Frames without pages: the end of a round, of everything, the destination's count, and its failure.
+
+use pageferry_accel::checksum::{ChecksumKind, crc32c};
+use pageferry_accel::method::Method;
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::{Defect, FrameError, Header, Kind};
+use crate::text;
+
+/// The longest reason of a [`Kind::Failure`] frame, in bytes of UTF-8.
+pub const MAX_REASON_BYTES: usize = text::MAX_TEXT_BYTES;
+
+/// What the destination counted in a round: the payload of a [`Kind::Report`] frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The round.
+    pub round: u32,
+    /// Frames of pages that arrived.
+    pub frames: u64,
+    /// Pages in them, zero pages too.
+    pub pages: u64,
+    /// Zero pages among them.
+    pub zero_pages: u64,
+    /// Bytes of their payloads.
+    pub payload_bytes: u64,
+}
+
+impl Report {
+    /// The length of the payload.
+    pub const BYTES: usize = size_of::<WireReport>();
+
+    /// Appends the frame to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let payload = WireReport {
+            round: self.round.into(),
+            frames: self.frames.into(),
+            pages: self.pages.into(),
+            zero_pages: self.zero_pages.into(),
+            payload_bytes: self.payload_bytes.into(),
+        };
+        encode_message(Kind::Report, self.round, payload.as_bytes(), out);
+    }
+
+    /// Reads the payload of the frame that `header` begins.
+    ///
+    /// # Errors
+    /// [`FrameError`] if the frame is of another kind, or the payload damaged or on another round.
+    pub fn decode(header: &Header, payload: &[u8]) -> Result<Self, FrameError> {
+        check_payload(header, Kind::Report, payload)?;
+        let wire = WireReport::read_from_bytes(payload).map_err(|_| {
+            header.refuse(Defect::PayloadLength { found: payload.len(), stated: header.payload_bytes })
+        })?;
+        let round = wire.round.get();
+        if round != header.round {
+            return Err(header.refuse(Defect::ReportRound { found: round }));
+        }
+        Ok(Self {
+            round,
+            frames: wire.frames.get(),
+            pages: wire.pages.get(),
+            zero_pages: wire.zero_pages.get(),
+            payload_bytes: wire.payload_bytes.get(),
+        })
+    }
+}
+
+/// Appends the frame that ends a round on one channel; `sequence` is the number that the next frame of pages, on
+/// whichever channel, will have.
+pub fn encode_round_end(round: u32, sequence: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&message(Kind::RoundEnd, round, sequence).encode(0));
+}
+
+/// Appends the frame that ends everything on one channel; `sequence` is how many frames of pages there were.
+pub fn encode_finish(round: u32, sequence: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&message(Kind::Finish, round, sequence).encode(0));
+}
+
+/// Appends the frame by which the destination gives up; of `reason` at most [`MAX_REASON_BYTES`] are sent.
+pub fn encode_failure(round: u32, reason: &str, out: &mut Vec<u8>) {
+    encode_message(Kind::Failure, round, text::bounded(reason).as_bytes(), out);
+}
+
+/// Reads the reason of a failure, with everything taken out that a terminal or a log would obey.
+///
+/// # Errors
+/// [`FrameError`] if the frame is of another kind or its payload damaged.
+pub fn decode_failure(header: &Header, payload: &[u8]) -> Result<String, FrameError> {
+    check_payload(header, Kind::Failure, payload)?;
+    Ok(text::harmless(payload))
+}
+
+/// The payload of a report as it lies on the wire (`engine/FORMAT.md`, "Report").
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct WireReport {
+    round: U32,
+    frames: U64,
+    pages: U64,
+    zero_pages: U64,
+    payload_bytes: U64,
+}
+
+fn message(kind: Kind, round: u32, sequence: u64) -> Header {
+    Header {
+        kind,
+        method: Method::Zero,
+        round,
+        sequence,
+        runs: 0,
+        pages: 0,
+        segments: 0,
+        payload_bytes: 0,
+        checksum_kind: ChecksumKind::None,
+        checksum: 0,
+        tables_checksum: 0,
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a payload here is a report or a bounded reason")]
+fn encode_message(kind: Kind, round: u32, payload: &[u8], out: &mut Vec<u8>) {
+    let header = Header {
+        payload_bytes: payload.len() as u32,
+        checksum_kind: ChecksumKind::Crc32c,
+        checksum: crc32c(payload),
+        ..message(kind, round, 0)
+    };
+    out.extend_from_slice(&header.encode(0));
+    out.extend_from_slice(payload);
+}
+
+fn check_payload(header: &Header, kind: Kind, payload: &[u8]) -> Result<(), FrameError> {
+    let stated = header.payload_bytes;
+    let computed = crc32c(payload);
+    let defect = if header.kind != kind {
+        Defect::UnexpectedKind { found: header.kind, expected: kind }
+    } else if payload.len() != stated as usize {
+        Defect::PayloadLength { found: payload.len(), stated }
+    } else if computed != header.checksum {
+        Defect::PayloadChecksum { stated: header.checksum, computed }
+    } else {
+        return Ok(());
+    };
+    Err(header.refuse(defect))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    #[test]
+    fn the_report_lies_as_the_format_says() {
+        assert_eq!(Report::BYTES, 36);
+        assert_eq!(
+            [
+                offset_of!(WireReport, round),
+                offset_of!(WireReport, frames),
+                offset_of!(WireReport, pages),
+                offset_of!(WireReport, zero_pages),
+                offset_of!(WireReport, payload_bytes),
+            ],
+            [0, 4, 12, 20, 28]
+        );
+    }
+}
