@@ -1,8 +1,20 @@
-//! Accelerators of the pageferry data path.
+//! Accelerators of the pageferry data path: what takes a request of guest pages and brings back a payload, or the
+//! other way round.
+//!
+//! A [`request::Request`] comes from the [`pool::Pool`], goes through a [`queue::Queue`] of some
+//! [`queue::Accelerator`], and comes back as a [`queue::Completion`]. The [`cpu`] is the accelerator that is always
+//! there; its [`codec`]s are the oracle of every device.
 
+pub mod baseline;
 pub mod checksum;
 pub mod codec;
+pub mod cpu;
+pub mod doorbell;
 pub mod guest;
 pub mod method;
+pub mod pool;
+pub mod queue;
+pub mod request;
 pub mod run;
+mod sync;
 pub mod units;

@@ -1,0 +1,285 @@
+//! The cache of baselines: the exact bytes that the destination has of a page, or nothing.
+
+use bytes::BytesMut;
+
+use crate::guest::{GuestRam, PageRange};
+use crate::units::{PageIndex, PageSize};
+
+/// A baseline on its way with a request, or the room for one.
+///
+/// It is owned, not shared: while a page is in flight, its baseline is nowhere but in its request.
+#[derive(Debug)]
+pub struct Baseline {
+    slot: u32,
+    exact: bool,
+    bytes: BytesMut,
+}
+
+impl Baseline {
+    /// The bytes that the destination has, where they are known.
+    #[must_use]
+    pub fn exact(&self) -> Option<&[u8]> {
+        self.exact.then_some(&self.bytes)
+    }
+
+    /// States what the destination has once this request has arrived: `page`, to the byte.
+    ///
+    /// # Panics
+    /// If `page` is not one page long.
+    pub fn set(&mut self, page: &[u8]) {
+        self.bytes.copy_from_slice(page);
+        self.exact = true;
+    }
+
+    /// States that the destination has a zero page once this request has arrived.
+    ///
+    /// Only a page whose baseline is known keeps one: zero pages that never were anything else need no room.
+    pub fn set_zero(&mut self) {
+        if self.exact {
+            self.bytes.fill(0);
+        }
+    }
+
+    /// States that nobody knows what exactly was sent, as for a page that a device read from live memory.
+    pub fn forget(&mut self) {
+        self.exact = false;
+    }
+}
+
+/// What the cache did since it was made, in pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BaselineCounters {
+    /// A page had its baseline.
+    pub hits: u64,
+    /// A page had none.
+    pub misses: u64,
+    /// Of the misses, those that found no room either.
+    pub refused: u64,
+    /// A baseline made room for another page's.
+    pub evictions: u64,
+}
+
+/// A bounded number of pages, each exactly as the destination has it.
+///
+/// Which page has which slot is looked up in a table by page number, so a look-up costs one load. When all slots are
+/// taken, the next that was not used since the hand last passed makes room (the clock algorithm); a slot whose page is
+/// in flight stays.
+#[derive(Debug)]
+pub struct BaselineCache {
+    /// For every page that exists, its slot; [`NONE`] without.
+    slot_of: Vec<u32>,
+    ranges: Vec<PageRange>,
+    slots: Vec<Slot>,
+    hand: usize,
+    counters: BaselineCounters,
+}
+
+#[derive(Debug)]
+struct Slot {
+    page: Option<PageIndex>,
+    used: bool,
+    /// Absent while its page is in flight.
+    bytes: Option<BytesMut>,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl BaselineCache {
+    /// A cache for the pages of `ram` that holds at most `bytes` of them.
+    ///
+    /// The memory is reserved at once and allocated as it is used.
+    #[must_use]
+    pub fn new(ram: &GuestRam, bytes: usize) -> Self {
+        let pages = usize::try_from(ram.pages()).unwrap_or(usize::MAX);
+        let slots = (bytes >> ram.page_size().shift()).min(pages).min(NONE as usize - 1);
+        Self {
+            slot_of: vec![NONE; pages],
+            ranges: ram.ranges().collect(),
+            slots: arena(slots, ram.page_size()),
+            hand: 0,
+            counters: BaselineCounters::default(),
+        }
+    }
+
+    /// How many pages it holds at most.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub fn counters(&self) -> BaselineCounters {
+        self.counters
+    }
+
+    /// Takes the baseline of `page` out for its way with a request; without one, room for it; `None` if there is no
+    /// room. A page that is taken out comes back by [`give_back`](Self::give_back).
+    pub fn take(&mut self, page: PageIndex) -> Option<Baseline> {
+        let index = self.index_of(page);
+        if self.slot_of[index] != NONE {
+            return self.take_known(self.slot_of[index]);
+        }
+        self.counters.misses += 1;
+        let Some(slot) = self.make_room() else {
+            self.counters.refused += 1;
+            return None;
+        };
+        self.slot_of[index] = slot;
+        let room = &mut self.slots[slot as usize];
+        room.page = Some(page);
+        Some(Baseline { slot, exact: false, bytes: room.bytes.take()? })
+    }
+
+    /// Puts a baseline back after its request arrived; one that is not exact frees its slot.
+    pub fn give_back(&mut self, baseline: Baseline) {
+        let slot = &mut self.slots[baseline.slot as usize];
+        slot.bytes = Some(baseline.bytes);
+        if !baseline.exact
+            && let Some(page) = slot.page.take()
+        {
+            let index = self.index_of(page);
+            self.slot_of[index] = NONE;
+        }
+    }
+
+    fn take_known(&mut self, slot: u32) -> Option<Baseline> {
+        let known = &mut self.slots[slot as usize];
+        known.used = true;
+        let bytes = known.bytes.take()?;
+        self.counters.hits += 1;
+        Some(Baseline { slot, exact: true, bytes })
+    }
+
+    /// A slot that is free, freeing one if need be.
+    fn make_room(&mut self) -> Option<u32> {
+        // Twice around: the first time may only clear the marks of use.
+        for _ in 0..2 * self.slots.len() {
+            let at = self.hand;
+            self.hand = (at + 1) % self.slots.len();
+            let slot = &mut self.slots[at];
+            if slot.bytes.is_none() || std::mem::take(&mut slot.used) {
+                continue;
+            }
+            if let Some(page) = slot.page.take() {
+                self.counters.evictions += 1;
+                let index = self.index_of(page);
+                self.slot_of[index] = NONE;
+            }
+            return u32::try_from(at).ok();
+        }
+        None
+    }
+
+    /// The place of `page` among the pages that exist.
+    fn index_of(&self, page: PageIndex) -> usize {
+        let mut before = 0;
+        for range in &self.ranges {
+            if page < range.end() {
+                before += page.0 - range.first.0;
+                break;
+            }
+            before += range.pages;
+        }
+        usize::try_from(before).unwrap_or(usize::MAX)
+    }
+}
+
+/// One allocation for all slots, so that a device can have it mapped whole.
+fn arena(slots: usize, page_size: PageSize) -> Vec<Slot> {
+    let mut whole = BytesMut::zeroed(slots << page_size.shift());
+    let mut slot = || Slot { page: None, used: false, bytes: Some(whole.split_to(page_size.bytes())) };
+    std::iter::repeat_with(&mut slot).take(slots).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::guest::AnonymousMemory;
+    use crate::units::Gpa;
+
+    fn cache(slots: usize) -> BaselineCache {
+        let memory = AnonymousMemory::new(&[(Gpa(0), 1 << 16), (Gpa(1 << 20), 1 << 16)]).unwrap();
+        let ram = GuestRam::new(Arc::new(memory), PageSize::Kib4).unwrap();
+        BaselineCache::new(&ram, slots << 12)
+    }
+
+    fn send(cache: &mut BaselineCache, page: u64, byte: u8) {
+        let mut baseline = cache.take(PageIndex(page)).expect("a slot is free");
+        baseline.set(&[byte; 4096]);
+        cache.give_back(baseline);
+    }
+
+    #[test]
+    fn a_page_finds_the_bytes_it_was_last_sent_with() {
+        let mut cache = cache(4);
+        send(&mut cache, 3, 7);
+        send(&mut cache, 256, 8);
+        for (page, byte) in [(3, 7), (256, 8)] {
+            let baseline = cache.take(PageIndex(page)).unwrap();
+            assert_eq!(baseline.exact(), Some(&[byte; 4096][..]));
+            cache.give_back(baseline);
+        }
+        assert_eq!(cache.counters(), BaselineCounters { hits: 2, misses: 2, refused: 0, evictions: 0 });
+    }
+
+    #[test]
+    fn a_forgotten_baseline_is_absent_and_its_slot_free() {
+        let mut cache = cache(1);
+        send(&mut cache, 3, 7);
+        let mut baseline = cache.take(PageIndex(3)).unwrap();
+        baseline.forget();
+        cache.give_back(baseline);
+        assert_eq!(cache.take(PageIndex(3)).unwrap().exact(), None);
+        assert_eq!(cache.counters().evictions, 0);
+    }
+
+    #[test]
+    fn a_page_in_flight_is_never_evicted() {
+        let mut cache = cache(1);
+        let in_flight = cache.take(PageIndex(0)).unwrap();
+        assert!(cache.take(PageIndex(1)).is_none());
+        assert_eq!(cache.counters().refused, 1);
+        cache.give_back(in_flight);
+        assert!(cache.take(PageIndex(1)).is_some());
+    }
+
+    #[test]
+    fn a_zero_page_takes_no_slot_but_keeps_the_one_it_has() {
+        let mut cache = cache(2);
+        let mut fresh = cache.take(PageIndex(1)).unwrap();
+        fresh.set_zero();
+        cache.give_back(fresh);
+        assert_eq!(cache.take(PageIndex(1)).map(|baseline| baseline.exact), Some(false));
+        send(&mut cache, 2, 5);
+        let mut known = cache.take(PageIndex(2)).unwrap();
+        known.set_zero();
+        assert_eq!(known.exact(), Some(&[0; 4096][..]));
+    }
+
+    proptest! {
+        /// The oracle is a map of everything ever sent: the cache may have forgotten, but never has other bytes.
+        #[test]
+        fn a_baseline_is_exact_or_absent(slots in 1..8_usize, sends in prop::collection::vec((0..32_u64, any::<u8>(), 0..4_u8), 1..200)) {
+            let mut cache = cache(slots);
+            let mut sent = std::collections::HashMap::new();
+            for (page, byte, how) in sends {
+                let page = if page < 16 { page } else { 240 + page };
+                let Some(mut baseline) = cache.take(PageIndex(page)) else { continue };
+                if let Some(bytes) = baseline.exact() {
+                    prop_assert_eq!(Some(&bytes[0]), sent.get(&page));
+                }
+                match how {
+                    0 => { baseline.forget(); sent.remove(&page); }
+                    1 => { baseline.set_zero(); sent.insert(page, 0); }
+                    _ => { baseline.set(&[byte; 4096]); sent.insert(page, byte); }
+                }
+                cache.give_back(baseline);
+            }
+        }
+    }
+}

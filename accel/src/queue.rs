@@ -1,0 +1,223 @@
+//! Accelerators and their queues: what the data path asks of whatever does the work.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::codec::DecodeError;
+use crate::doorbell::Doorbell;
+use crate::guest::GuestRam;
+use crate::method::{Method, MethodSet};
+use crate::request::{Direction, Request};
+use crate::units::PageCount;
+
+/// A device or a pool of CPU workers that can run some methods in some directions.
+pub trait Accelerator: Send + Sync {
+    /// Its name in reports and messages: `cpu`, `iax1`.
+    fn name(&self) -> &str;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// How figures that come from it must be labelled.
+    fn provenance(&self) -> Provenance;
+
+    /// Opens its queues for one sender or one receiver. Dropping the queues gives the device back.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what the device refused.
+    fn open(&self, attachment: &Attachment) -> Result<Vec<Box<dyn Queue>>, OpenError>;
+}
+
+/// One hardware work queue, ring or worker.
+///
+/// Submitted from one thread, polled from another, neither of which it ever holds up.
+pub trait Queue: Send + Sync {
+    /// Takes a request, or gives it back at once.
+    ///
+    /// # Errors
+    /// [`Refused`] holds the request: give it to another queue.
+    fn submit(&self, request: Box<Request>) -> Result<(), Refused>;
+
+    /// Appends whatever has completed since the last call, in any order.
+    fn poll(&self, completions: &mut Vec<Completion>);
+
+    /// How many requests it holds at most.
+    fn depth(&self) -> usize;
+
+    /// Whether it rings the doorbell when something completes. A queue that does not is polled for as long as it
+    /// has requests in flight.
+    fn rings(&self) -> bool;
+}
+
+/// What a queue works with: the guest's memory, and whom to wake.
+#[derive(Clone)]
+pub struct Attachment {
+    /// The memory that runs refer to.
+    pub ram: Arc<GuestRam>,
+    /// Rung at a completion by the queues that say so.
+    pub doorbell: Arc<Doorbell>,
+    /// The most pages that a request will have.
+    pub max_pages: PageCount,
+}
+
+/// What an accelerator can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Methods that it encodes with.
+    pub encode: MethodSet,
+    /// Methods that it decodes.
+    pub decode: MethodSet,
+    /// The binary logarithm of the largest deflate window that it decodes, in bytes: 12 for IAA, 15 elsewhere.
+    pub deflate_window_bits: u8,
+    /// How many queues it has.
+    pub queues: usize,
+    /// How many requests each holds.
+    pub depth: usize,
+    /// How it reaches guest memory.
+    pub memory: MemoryAccess,
+}
+
+impl Capabilities {
+    /// Whether it can run `method` in `direction`.
+    #[must_use]
+    pub fn can(&self, method: Method, direction: Direction) -> bool {
+        match direction {
+            Direction::Encode => self.encode.contains(method),
+            Direction::Decode => self.decode.contains(method),
+        }
+    }
+}
+
+/// How an accelerator reaches guest memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryAccess {
+    /// It works on private copies that the CPU takes.
+    Copied,
+    /// It translates this process's addresses itself (shared virtual memory).
+    Shared,
+    /// Pages are pinned and mapped for it (VFIO).
+    Pinned,
+}
+
+impl fmt::Display for MemoryAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Copied => "private copies",
+            Self::Shared => "shared virtual memory",
+            Self::Pinned => "pinned and mapped",
+        })
+    }
+}
+
+/// How a figure was come by, as every report must say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provenance {
+    /// Measured on an accelerator device.
+    Hardware,
+    /// Measured on CPU workers.
+    Cpu,
+    /// Measured against a device model.
+    Model,
+    /// Measured against a stand-in for a vendor's library.
+    StandIn,
+    /// Measured on a vendor library's own software path.
+    SoftwareBackup,
+    /// Calculated, not run.
+    Modelled,
+}
+
+impl fmt::Display for Provenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Hardware => "hardware",
+            Self::Cpu => "cpu",
+            Self::Model => "model",
+            Self::StandIn => "stand-in",
+            Self::SoftwareBackup => "software-backup",
+            Self::Modelled => "modelled",
+        })
+    }
+}
+
+/// A request that came back from a device, with what became of it.
+#[derive(Debug)]
+pub struct Completion {
+    /// The request, whole again.
+    pub request: Box<Request>,
+    /// Done, or why not.
+    pub result: Result<(), Failure>,
+}
+
+/// A request that a queue did not take.
+#[derive(Debug)]
+pub struct Refused {
+    /// The request, untouched.
+    pub request: Box<Request>,
+    /// Why.
+    pub reason: RefusalReason,
+}
+
+/// Why a queue did not take a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// It holds as many as it can.
+    Full,
+    /// It is not there any more.
+    Gone,
+}
+
+/// Why a request failed in a device that had taken it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The payload is not what its method says: the peer, or the way here, spoiled it.
+    #[error("segment {segment} ({method}) does not decode: {source}")]
+    Corrupt {
+        /// Which segment of the frame.
+        segment: usize,
+        /// Its method.
+        method: Method,
+        /// What the decoder met.
+        source: DecodeError,
+    },
+    /// The pages decoded, but are not those that were encoded.
+    #[error("the decoded pages have checksum {computed:#010x}, the frame says {stated:#010x}")]
+    ChecksumMismatch {
+        /// What the frame says.
+        stated: u32,
+        /// What the decoded pages have.
+        computed: u32,
+    },
+    /// The device reported an error. Another one may do better.
+    #[error("{device}: {status}")]
+    Device {
+        /// The accelerator.
+        device: &'static str,
+        /// What it said.
+        status: &'static str,
+    },
+}
+
+/// An accelerator that could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A worker thread could not be started.
+    #[error("{accelerator}: worker {worker} could not be started: {source}; use fewer workers")]
+    Worker {
+        /// The accelerator.
+        accelerator: String,
+        /// Which worker.
+        worker: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A codec did not take its settings.
+    #[error("{accelerator}: {reason}")]
+    Codec {
+        /// The accelerator.
+        accelerator: String,
+        /// What the codec said.
+        reason: String,
+    },
+}

@@ -1,0 +1,160 @@
+//! A request: the unit of work of one device, recycled through the pool.
+
+use std::time::{Duration, Instant};
+
+use crate::baseline::Baseline;
+use crate::checksum::ChecksumKind;
+use crate::method::Method;
+use crate::run::{Content, Run, Segment};
+use crate::units::{PageCount, PageSize};
+
+/// Up to `max_pages` pages in several runs, on their way through one device.
+///
+/// To **encode**, the batcher fills in `method`, `runs` (all [`Content::Data`]) and `baselines`; the queue leaves the
+/// payload, its segments and checksum, and marks the runs that were zero. To **decode**, the receiver fills in runs,
+/// segments, payload and checksum from a frame; the queue leaves the pages in guest memory. Nothing in it is allocated
+/// after the pool made it.
+#[derive(Debug)]
+pub struct Request {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// What is to be done; the segments tell what was.
+    pub method: Method,
+    /// The round whose dirty pages these are.
+    pub round: u32,
+    /// Its place among all requests of this migration.
+    pub sequence: u64,
+    /// Which pages, ascending.
+    pub runs: Vec<Run>,
+    /// For every page in the order of the runs, where a cache of baselines is kept; else empty.
+    pub baselines: Vec<Option<Baseline>>,
+    /// What the payload is made of.
+    pub segments: Vec<Segment>,
+    /// The encoded bytes, as it travels.
+    pub payload: Payload,
+    /// Which checksum, [`ChecksumKind::None`] where no page has data.
+    pub checksum_kind: ChecksumKind,
+    /// Over the bytes of all data pages as they were encoded, in the order of the runs.
+    pub checksum: u32,
+    /// Pages that went another way than `method`, by reason.
+    pub detours: Detours,
+    /// When a queue took it.
+    pub submitted: Instant,
+    /// How long the device worked on it, as far as the queue can tell.
+    pub service: Duration,
+}
+
+/// Which way the bytes of a request go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From guest memory into a payload.
+    Encode,
+    /// From a payload into guest memory.
+    Decode,
+}
+
+/// Pages of one request that were sent raw although a method was asked for, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Detours {
+    /// A delta method found no baseline.
+    pub no_baseline: u32,
+    /// A delta did not fit into the size of the page.
+    pub overflow: u32,
+    /// A compressing method did not make the pages smaller.
+    pub did_not_shrink: u32,
+}
+
+/// The buffer that a payload is built in and sent from.
+#[derive(Debug)]
+pub struct Payload {
+    buffer: Box<[u8]>,
+    filled: usize,
+}
+
+impl Payload {
+    fn new(capacity: usize) -> Self {
+        Self { buffer: vec![0; capacity].into_boxed_slice(), filled: 0 }
+    }
+
+    /// The bytes of the payload.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.filled]
+    }
+
+    /// The whole buffer, to write a payload into; its length is the pages' own.
+    pub fn buffer(&mut self) -> &mut [u8] {
+        &mut self.buffer
+    }
+
+    /// States how much of the buffer is payload.
+    ///
+    /// # Panics
+    /// If that is more than the buffer holds.
+    pub fn set_filled(&mut self, bytes: usize) {
+        assert!(
+            bytes <= self.buffer.len(),
+            "a payload of {bytes} bytes in a buffer of {}",
+            self.buffer.len()
+        );
+        self.filled = bytes;
+    }
+
+    /// Exchanges the buffer with another of the same length: what is already in place need not be copied.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn swap_buffer(&mut self, other: &mut Box<[u8]>) {
+        assert_eq!(self.buffer.len(), other.len(), "buffers that are swapped have one length");
+        std::mem::swap(&mut self.buffer, other);
+    }
+}
+
+impl Request {
+    /// An empty request with room for `max_pages` pages.
+    #[must_use]
+    pub fn with_capacity(max_pages: PageCount, page_size: PageSize) -> Self {
+        let pages = max_pages.as_usize();
+        Self {
+            direction: Direction::Encode,
+            method: Method::Raw,
+            round: 0,
+            sequence: 0,
+            runs: Vec::with_capacity(pages),
+            baselines: Vec::with_capacity(pages),
+            segments: Vec::with_capacity(pages),
+            payload: Payload::new(page_size.bytes_of(max_pages)),
+            checksum_kind: ChecksumKind::None,
+            checksum: 0,
+            detours: Detours::default(),
+            submitted: Instant::now(),
+            service: Duration::ZERO,
+        }
+    }
+
+    /// Empties it for its next use.
+    pub fn reset(&mut self, direction: Direction) {
+        self.direction = direction;
+        self.runs.clear();
+        self.baselines.clear();
+        self.segments.clear();
+        self.payload.set_filled(0);
+        self.checksum_kind = ChecksumKind::None;
+        self.checksum = 0;
+        self.detours = Detours::default();
+        self.service = Duration::ZERO;
+    }
+
+    /// How many pages it has.
+    #[must_use]
+    pub fn pages(&self) -> PageCount {
+        self.runs.iter().fold(PageCount(0), |pages, run| pages + run.count)
+    }
+
+    /// How many of its pages have bytes in the payload.
+    #[must_use]
+    pub fn data_pages(&self) -> PageCount {
+        let data = self.runs.iter().filter(|run| run.content == Content::Data);
+        data.fold(PageCount(0), |pages, run| pages + run.count)
+    }
+}
