@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::{_mm256_castsi256_pd, _mm256_cmpeq_epi64, _mm256_loadu_si256, _mm256_movemask_pd};
 
-use super::entries::{Changed, STRIDE_BYTES, encode_with};
+use super::entries::{STRIDE_BYTES, encode_with};
 use super::{EncodeFn, Overflow};
 
 /// The implementation, if this CPU can run it.
@@ -21,7 +21,7 @@ fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
 
 #[target_feature(enable = "avx2,bmi1,popcnt")]
 fn encode_avx2(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
-    encode_with(old, new, out, |old, new| differences(old, new), Changed::append)
+    encode_with(old, new, out, |old, new| differences(old, new), |list, bits, base| list.append(bits, base))
 }
 
 /// Bit `i` is set if word `i` differs.

@@ -3,7 +3,7 @@
 //! A bit per 8-byte word says whether it changed. The numbers of the changed words are collected for a block of
 //! the region, which tells how long their entries are, and then written out in a loop without branches.
 
-use super::super::positions::{MARGIN, Positions};
+use super::super::positions::{MARGIN, Positions, Slots};
 use super::{ENTRY_BYTES, MAX_REGION_BYTES, Overflow, WORD_BYTES};
 
 /// Bytes that one word of differences covers.
@@ -13,9 +13,6 @@ pub(super) const STRIDE_BYTES: usize = 64 * WORD_BYTES;
 const BLOCK_STRIDES: usize = 8;
 
 const BLOCK_BYTES: usize = BLOCK_STRIDES * STRIDE_BYTES;
-
-/// The numbers of the changed words of a block, counted from its start.
-pub(super) type Changed = Positions<{ BLOCK_BYTES / WORD_BYTES + MARGIN }>;
 
 /// Encodes by way of `differences`, which sets bit `i` if word `i` of its inputs differs, and `append`, which
 /// must do what [`Positions::append`] does.
@@ -28,7 +25,7 @@ pub(super) fn encode_with(
     new: &[u8],
     out: &mut [u8],
     differences: impl Fn(&[u8; STRIDE_BYTES], &[u8; STRIDE_BYTES]) -> u64,
-    append: impl Fn(&mut Changed, u64, u16),
+    append: impl Fn(&mut Positions, u64, u16),
 ) -> Result<usize, Overflow> {
     let bytes = new.len();
     assert_eq!(old.len(), bytes, "a region and its baseline have one size");
@@ -37,13 +34,13 @@ pub(super) fn encode_with(
         "a region consists of 8-byte words, unlike one of {bytes} bytes"
     );
     assert!(bytes <= MAX_REGION_BYTES, "a region has at most {MAX_REGION_BYTES} bytes, not {bytes}");
-    let mut changed = Changed::new();
+    let mut slots = Slots::<{ BLOCK_BYTES / WORD_BYTES + MARGIN }>::new();
     let mut written = 0;
     let mut first_word = 0;
     for (old, new) in old.chunks(BLOCK_BYTES).zip(new.chunks(BLOCK_BYTES)) {
-        changed.clear();
+        let mut changed = slots.list();
         find_changed(old, new, &mut changed, &differences, &append);
-        written += put_entries(changed.as_slice(), first_word, new, &mut out[written..])?;
+        written += put_entries(changed.into_slice(), first_word, new, &mut out[written..])?;
         // Wraps behind the last block of the largest region, when no word is left to number.
         first_word = first_word.wrapping_add(BLOCK_WORDS);
     }
@@ -58,9 +55,9 @@ const _: () = assert!(BLOCK_WORDS as usize == BLOCK_BYTES / WORD_BYTES);
 fn find_changed(
     old: &[u8],
     new: &[u8],
-    changed: &mut Changed,
+    changed: &mut Positions,
     differences: &impl Fn(&[u8; STRIDE_BYTES], &[u8; STRIDE_BYTES]) -> u64,
-    append: &impl Fn(&mut Changed, u64, u16),
+    append: &impl Fn(&mut Positions, u64, u16),
 ) {
     let (old_strides, old_rest) = old.as_chunks();
     let (new_strides, new_rest) = new.as_chunks();

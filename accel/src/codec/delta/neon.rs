@@ -5,7 +5,7 @@ use std::arch::aarch64::{
     vmovn_u32, vmovn_u64, vmvn_u8, vreinterpretq_u64_u8,
 };
 
-use super::entries::{Changed, STRIDE_BYTES, encode_with};
+use super::entries::{STRIDE_BYTES, encode_with};
 use super::{EncodeFn, Overflow};
 
 /// The bit that each word of a 64-byte line has in the map.
@@ -24,7 +24,7 @@ fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
 
 #[target_feature(enable = "neon")]
 fn encode_neon(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
-    encode_with(old, new, out, |old, new| differences(old, new), Changed::append)
+    encode_with(old, new, out, |old, new| differences(old, new), |list, bits, base| list.append(bits, base))
 }
 
 /// Bit `i` is set if word `i` differs.

@@ -1,10 +1,10 @@
 //! Any CPU, eight bytes at a time: the oracle of the other implementations.
 
-use super::entries::{Changed, STRIDE_BYTES, encode_with};
+use super::entries::{STRIDE_BYTES, encode_with};
 use super::{Overflow, WORD_BYTES};
 
 pub(super) fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
-    encode_with(old, new, out, differences, Changed::append)
+    encode_with(old, new, out, differences, |list, bits, base| list.append(bits, base))
 }
 
 /// Bit `i` is set if word `i` differs.

@@ -21,7 +21,7 @@ static BIT_NUMBERS: [u8; MARGIN] = {
 /// Positions that one 512-bit store writes.
 const LANES: usize = 32;
 
-impl<const CAPACITY: usize> Positions<CAPACITY> {
+impl Positions<'_> {
     /// As [`append`](Self::append).
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,popcnt")]
@@ -51,6 +51,7 @@ fn widen(numbers: __m256i, base: u16) -> __m512i {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Slots;
     use super::*;
 
     #[test]
@@ -59,12 +60,13 @@ mod tests {
             return;
         }
         for bits in [0, 1, 1 << 63, 0xffff_ffff, 0x1_ffff_ffff, u64::MAX, 0x8001_4002_2004_1008] {
-            let mut portable = Positions::<{ 64 + MARGIN }>::new();
+            let (mut portable_slots, mut slots) =
+                (Slots::<{ 64 + MARGIN }>::new(), Slots::<{ 64 + MARGIN }>::new());
+            let (mut portable, mut compressed) = (portable_slots.list(), slots.list());
             portable.append(bits, 65_472);
-            let mut compressed = Positions::<{ 64 + MARGIN }>::new();
             // SAFETY: the features were detected above; popcnt is older than either.
             unsafe { compressed.append_avx512(bits, 65_472) };
-            assert_eq!(compressed.as_slice(), portable.as_slice(), "bits {bits:#x}");
+            assert_eq!(compressed.into_slice(), portable.into_slice(), "bits {bits:#x}");
         }
     }
 }

@@ -15,32 +15,38 @@ pub(super) const MARGIN: usize = u64::BITS as usize;
 /// Slots that an append writes without asking how many bits are set.
 const UNASKED: usize = 4;
 
-/// A list of positions with room for `CAPACITY`, of which the last [`MARGIN`] are never reached by its length.
-pub(super) struct Positions<const CAPACITY: usize> {
+/// Where positions are kept: room for `CAPACITY`, of which a list never fills the last [`MARGIN`].
+pub(super) struct Slots<const CAPACITY: usize>([MaybeUninit<u16>; CAPACITY]);
+
+impl<const CAPACITY: usize> Slots<CAPACITY> {
+    /// Slots that hold nothing.
+    #[inline(always)]
+    pub(super) fn new() -> Self {
+        Self([const { MaybeUninit::uninit() }; CAPACITY])
+    }
+
+    /// An empty list in these slots.
+    #[inline(always)]
+    pub(super) fn list(&mut self) -> Positions<'_> {
+        Positions { slots: &mut self.0, len: 0 }
+    }
+}
+
+/// A list of positions. It borrows its slots so that its length stays in a register: beside the slots, in memory,
+/// it would be the slowest step of every append.
+pub(super) struct Positions<'a> {
     /// The first `len` slots are initialized.
-    slots: [MaybeUninit<u16>; CAPACITY],
+    slots: &'a mut [MaybeUninit<u16>],
     len: usize,
 }
 
-impl<const CAPACITY: usize> Positions<CAPACITY> {
-    /// An empty list.
+impl<'a> Positions<'a> {
+    /// The positions appended so far.
     #[inline(always)]
-    pub(super) fn new() -> Self {
-        Self { slots: [const { MaybeUninit::uninit() }; CAPACITY], len: 0 }
-    }
-
-    /// Empties the list.
-    #[inline(always)]
-    pub(super) fn clear(&mut self) {
-        self.len = 0;
-    }
-
-    /// The positions appended since the last [`clear`](Self::clear).
-    #[inline(always)]
-    pub(super) fn as_slice(&self) -> &[u16] {
+    pub(super) fn into_slice(self) -> &'a [u16] {
         let filled = &self.slots[..self.len];
-        // SAFETY: every append keeps the invariant of `slots`: it initializes each slot it adds to `len`, and
-        // `MaybeUninit<u16>` has the layout of `u16`.
+        // SAFETY: every append keeps the invariant of `slots`: it initializes each slot it adds to `len`;
+        // `MaybeUninit<u16>` has the layout of `u16`, and the slice borrows the slots as long as `self` did.
         unsafe { std::slice::from_raw_parts(filled.as_ptr().cast(), filled.len()) }
     }
 
@@ -86,21 +92,23 @@ mod tests {
         for bits in [0, 1, 1 << 63, 0b1011, 0xf0f0, u64::MAX, 0x8000_0001_0000_0001] {
             let expected: Vec<u16> =
                 (0..64).filter(|bit| bits >> bit & 1 == 1).map(|bit| 100 + bit).collect();
-            let mut positions = Positions::<{ 64 + MARGIN }>::new();
+            let mut slots = Slots::<{ 64 + MARGIN }>::new();
+            let mut positions = slots.list();
             positions.append(bits, 100);
-            assert_eq!(positions.as_slice(), expected, "bits {bits:#x}");
+            assert_eq!(positions.into_slice(), expected, "bits {bits:#x}");
         }
     }
 
     #[test]
-    fn appends_follow_one_another_until_the_list_is_cleared() {
-        let mut positions = Positions::<{ 128 + MARGIN }>::new();
+    fn appends_follow_one_another_in_a_list_that_starts_empty() {
+        let mut slots = Slots::<{ 128 + MARGIN }>::new();
+        let mut positions = slots.list();
         positions.append(u64::MAX, 0);
         positions.append(0, 64);
         positions.append(1 << 5, 128);
-        assert_eq!(positions.as_slice().len(), 65);
-        assert_eq!(positions.as_slice()[63..], [63, 133]);
-        positions.clear();
-        assert!(positions.as_slice().is_empty());
+        let positions = positions.into_slice();
+        assert_eq!(positions.len(), 65);
+        assert_eq!(positions[63..], [63, 133]);
+        assert!(slots.list().into_slice().is_empty());
     }
 }

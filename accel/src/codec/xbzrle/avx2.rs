@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::{_mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8};
 
-use super::runs::{Edges, WORD_BYTES, encode_with};
+use super::runs::{WORD_BYTES, encode_with};
 use super::{EncodeFn, Overflow};
 
 /// The implementation, if this CPU can run it.
@@ -21,7 +21,7 @@ fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
 
 #[target_feature(enable = "avx2,bmi1,popcnt")]
 fn encode_avx2(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
-    encode_with(old, new, out, |old, new| differences(old, new), Edges::append)
+    encode_with(old, new, out, |old, new| differences(old, new), |list, bits, base| list.append(bits, base))
 }
 
 /// Bit `i` is set if byte `i` differs.

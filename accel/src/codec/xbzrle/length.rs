@@ -19,20 +19,23 @@ pub(super) enum Unreadable {
 }
 
 impl Length {
-    /// The encoding of `value`, which must be below 2^21; without branches, as either size is as likely.
+    /// The encoding of `value`, which must be below 2^21. Whether it takes one byte or two costs no branch, as
+    /// either is as likely; three are rare.
     #[inline(always)]
     pub(super) fn encode(value: usize) -> Self {
-        let second = value >= 1 << 7;
-        let third = value >= 1 << 14;
-        let value = value as u64;
-        Self {
-            bytes: (value & 0x7f)
-                | u64::from(second) << 7
-                | (value & 0x3f80) << 1
-                | u64::from(third) << 15
-                | (value & 0x1f_c000) << 2,
-            count: 1 + usize::from(second) + usize::from(third),
+        if value >= 1 << 14 {
+            return Self::encode_long(value as u64);
         }
+        let second = value >= 1 << 7;
+        let value = value as u64;
+        // The bits from the eighth on move up by one, which adding them does, and make room for the flag.
+        Self { bytes: value + (value & !0x7f) + (u64::from(second) << 7), count: 1 + usize::from(second) }
+    }
+
+    #[cold]
+    fn encode_long(value: u64) -> Self {
+        let [first, second, third] = [value & 0x7f, value >> 7 & 0x7f, value >> 14 & 0x7f];
+        Self { bytes: first | 0x80 | (second | 0x80) << 8 | third << 16, count: 3 }
     }
 }
 

@@ -4,7 +4,7 @@ use std::arch::aarch64::{
     uint8x16_t, vandq_u8, vceqq_u8, vgetq_lane_u64, vld1q_u8, vmvnq_u8, vpaddq_u8, vreinterpretq_u64_u8,
 };
 
-use super::runs::{Edges, WORD_BYTES, encode_with};
+use super::runs::{WORD_BYTES, encode_with};
 use super::{EncodeFn, Overflow};
 
 /// The bit that each byte of a vector has in the map: one byte of the map for eight of the vector.
@@ -23,7 +23,7 @@ fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
 
 #[target_feature(enable = "neon")]
 fn encode_neon(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
-    encode_with(old, new, out, |old, new| differences(old, new), Edges::append)
+    encode_with(old, new, out, |old, new| differences(old, new), |list, bits, base| list.append(bits, base))
 }
 
 /// Bit `i` is set if byte `i` differs.

@@ -4,7 +4,7 @@
 //! begins: such places, the edges, are collected for a block of the page and then written out two by two, the
 //! start and the end of a changed run. Neither step branches on where the changes are.
 
-use super::super::positions::{MARGIN, Positions};
+use super::super::positions::{MARGIN, Positions, Slots};
 use super::length::Length;
 use super::{MAX_PAGE_BYTES, Overflow};
 
@@ -14,14 +14,11 @@ pub(super) const WORD_BYTES: usize = 64;
 /// Bytes whose edges are collected before they are written out.
 const BLOCK_BYTES: usize = 4096;
 
-/// Bytes of a changed run that are copied without asking how many there are.
-const UNASKED_BYTES: usize = 16;
+/// Up to so many bytes of a changed run are copied without asking how many there are.
+const SHORT_RUN: usize = 16;
 
 /// Bytes for two lengths, stored as one integer.
 const LENGTHS_BYTES: usize = 8;
-
-/// The edges in a block, as offsets from its start: at most one per byte.
-pub(super) type Edges = Positions<{ BLOCK_BYTES + MARGIN }>;
 
 /// Encodes by way of `differences`, which sets bit `i` if byte `i` of its inputs differs, and `append`, which
 /// must do what [`Positions::append`] does.
@@ -34,17 +31,17 @@ pub(super) fn encode_with(
     new: &[u8],
     out: &mut [u8],
     differences: impl Fn(&[u8; WORD_BYTES], &[u8; WORD_BYTES]) -> u64,
-    append: impl Fn(&mut Edges, u64, u16),
+    append: impl Fn(&mut Positions, u64, u16),
 ) -> Result<usize, Overflow> {
     assert_eq!(old.len(), new.len(), "a page and its baseline have one size");
     assert!(new.len() <= MAX_PAGE_BYTES, "a page has at most {MAX_PAGE_BYTES} bytes, not {}", new.len());
     let mut encoding = Encoding { new, out, written: 0, position: 0, open: None };
-    let mut edges = Edges::new();
+    let mut slots = Slots::<{ BLOCK_BYTES + MARGIN }>::new();
     let mut last = 0;
     for (block, (old, new)) in old.chunks(BLOCK_BYTES).zip(new.chunks(BLOCK_BYTES)).enumerate() {
-        edges.clear();
+        let mut edges = slots.list();
         last = find_edges(old, new, last, &mut edges, &differences, &append);
-        encoding.append(edges.as_slice(), block * BLOCK_BYTES)?;
+        encoding.append(edges.into_slice(), block * BLOCK_BYTES)?;
     }
     encoding.finish()
 }
@@ -56,9 +53,9 @@ fn find_edges(
     old: &[u8],
     new: &[u8],
     mut last: u64,
-    edges: &mut Edges,
+    edges: &mut Positions,
     differences: &impl Fn(&[u8; WORD_BYTES], &[u8; WORD_BYTES]) -> u64,
-    append: &impl Fn(&mut Edges, u64, u16),
+    append: &impl Fn(&mut Positions, u64, u16),
 ) -> u64 {
     let (old_words, old_rest) = old.as_chunks();
     let (new_words, new_rest) = new.as_chunks();
@@ -129,31 +126,32 @@ impl Encoding<'_> {
     fn put(&mut self, start: usize, end: usize) -> Result<(), Overflow> {
         let unchanged = Length::encode(start - self.position);
         let run_bytes = end - start;
-        let changed = Length::encode(run_bytes);
-        let lengths = (unchanged.bytes | changed.bytes << (8 * unchanged.count)).to_le_bytes();
-        let lengths_bytes = unchanged.count + changed.count;
         self.position = end;
-
-        let room = self.out[self.written..].first_chunk_mut::<{ LENGTHS_BYTES + UNASKED_BYTES }>();
-        let data = self.new[start..].first_chunk::<UNASKED_BYTES>();
-        match (room, data) {
-            (Some(room), Some(data)) if run_bytes <= UNASKED_BYTES => {
-                room[..LENGTHS_BYTES].copy_from_slice(&lengths);
-                room[lengths_bytes..lengths_bytes + UNASKED_BYTES].copy_from_slice(data);
+        let room = &mut self.out[self.written..];
+        let short = room.first_chunk_mut::<{ LENGTHS_BYTES + SHORT_RUN }>();
+        self.written += match (short, self.new[start..].first_chunk::<SHORT_RUN>()) {
+            (Some(room), Some(data)) if run_bytes <= SHORT_RUN => {
+                // The length of a short run is a byte.
+                let lengths = unchanged.bytes | (run_bytes as u64) << (8 * unchanged.count);
+                let lengths_bytes = unchanged.count + 1;
+                room[..LENGTHS_BYTES].copy_from_slice(&lengths.to_le_bytes());
+                room[lengths_bytes..lengths_bytes + SHORT_RUN].copy_from_slice(data);
+                lengths_bytes + run_bytes
             }
-            _ => self.put_exactly(&lengths[..lengths_bytes], start..end)?,
-        }
-        self.written += lengths_bytes + run_bytes;
+            _ => put_exactly(unchanged, &self.new[start..end], &mut self.out[self.written..])?,
+        };
         Ok(())
     }
+}
 
-    /// Writes lengths and a run without touching a byte behind them.
-    fn put_exactly(&mut self, lengths: &[u8], run: std::ops::Range<usize>) -> Result<(), Overflow> {
-        let data = &self.new[run];
-        let room = self.out[self.written..].get_mut(..lengths.len() + data.len()).ok_or(Overflow)?;
-        let (head, tail) = room.split_at_mut(lengths.len());
-        head.copy_from_slice(lengths);
-        tail.copy_from_slice(data);
-        Ok(())
-    }
+/// Writes two lengths and a changed run without touching a byte behind them; returns how many bytes they took.
+/// Out of line, so that what it keeps in registers does not push out what the short runs need.
+#[inline(never)]
+fn put_exactly(unchanged: Length, run: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
+    let changed = Length::encode(run.len());
+    let lengths = (unchanged.bytes | changed.bytes << (8 * unchanged.count)).to_le_bytes();
+    let (head, tail) = out.split_at_mut_checked(unchanged.count + changed.count).ok_or(Overflow)?;
+    head.copy_from_slice(&lengths[..head.len()]);
+    tail.get_mut(..run.len()).ok_or(Overflow)?.copy_from_slice(run);
+    Ok(head.len() + run.len())
 }
