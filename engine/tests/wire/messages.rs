@@ -1,0 +1,131 @@
+//! Frames without pages.
+
+use pageferry_accel::checksum::crc32c;
+use pageferry_engine::frame::{
+    Defect, End, FrameError, Header, Kind, MAX_REASON_BYTES, Report, decode_failure, encode_failure,
+    encode_finish, encode_round_end,
+};
+
+use crate::samples::{frame, limits};
+
+const REPORT: Report = Report { round: 5, frames: 10, pages: 600, zero_pages: 100, payload_bytes: 1 << 40 };
+
+fn report() -> Vec<u8> {
+    let mut out = Vec::new();
+    REPORT.encode(&mut out);
+    out
+}
+
+fn header(frame: &[u8]) -> Result<Header, FrameError> {
+    Header::decode(frame.first_chunk().unwrap(), &limits())
+}
+
+/// Overwrites bytes of the header and makes its checksum right again.
+fn patched(mut frame: Vec<u8>, offset: usize, bytes: &[u8]) -> Vec<u8> {
+    frame[offset..offset + bytes.len()].copy_from_slice(bytes);
+    let checksum = crc32c(&frame[..48]).to_le_bytes();
+    frame[48..52].copy_from_slice(&checksum);
+    frame
+}
+
+#[test]
+fn a_report_arrives_as_it_was_sent() {
+    let bytes = report();
+    let header = header(&bytes).unwrap();
+    assert_eq!((header.kind, header.round, header.sequence, header.tables_bytes()), (Kind::Report, 5, 0, 0));
+    assert_eq!(Report::decode(&header, &bytes[Header::BYTES..]), Ok(REPORT));
+}
+
+#[test]
+fn the_ends_of_rounds_and_of_everything_have_a_header_only() {
+    let mut out = Vec::new();
+    encode_round_end(4, 1000, &mut out);
+    encode_finish(4, 1000, &mut out);
+    let (round_end, finish) = out.split_at(Header::BYTES);
+    for (bytes, kind) in [(round_end, Kind::RoundEnd), (finish, Kind::Finish)] {
+        assert_eq!(bytes.len(), Header::BYTES);
+        let header = header(bytes).unwrap();
+        assert_eq!((header.kind, header.round, header.sequence), (kind, 4, 1000));
+        assert_eq!((header.tables_bytes(), header.payload_bytes), (0, 0));
+    }
+}
+
+#[test]
+fn a_failure_arrives_bounded_and_harmless() {
+    for (reason, expected) in [
+        ("no space\x1b[31m left\n", "no space\u{fffd}[31m left ".to_owned()),
+        ("", String::new()),
+        (&"é".repeat(1000), "é".repeat(MAX_REASON_BYTES / 2)),
+    ] {
+        let mut out = Vec::new();
+        encode_failure(2, reason, &mut out);
+        let header = header(&out).unwrap();
+        assert_eq!(header.kind, Kind::Failure);
+        assert_eq!(decode_failure(&header, &out[Header::BYTES..]), Ok(expected));
+    }
+}
+
+#[test]
+fn frames_of_the_wrong_end_are_refused() {
+    let mut failure = Vec::new();
+    encode_failure(2, "why", &mut failure);
+    for (bytes, sender, other) in [
+        (frame(), End::Source, End::Destination),
+        (report(), End::Destination, End::Source),
+        (failure, End::Destination, End::Source),
+    ] {
+        let header = header(&bytes).unwrap();
+        assert_eq!(header.sent_by(sender), Ok(()));
+        let found = header.sent_by(other).unwrap_err();
+        assert_eq!(found.defect, Defect::Direction { kind: header.kind });
+    }
+}
+
+#[test]
+fn fields_of_pages_have_one_value_in_a_report() {
+    let kind = Kind::Report;
+    for (offset, field, found, expected) in [
+        (6, "the method", 1, 0),
+        (7, "the page shift", 12, 0),
+        (10, "the checksum kind", 1, 2),
+        (16, "the sequence number", 1, 0),
+        (24, "the number of runs", 1, 0),
+        (28, "the number of pages", 1, 0),
+        (32, "the number of segments", 1, 0),
+        (36, "the length of the payload", 37, 36),
+        (44, "the checksum of the tables", 1, 0),
+    ] {
+        let bytes = patched(report(), offset, &[u8::try_from(found).unwrap()]);
+        let defect = header(&bytes).unwrap_err().defect;
+        assert_eq!(defect, Defect::Fixed { kind, field, found, expected });
+    }
+}
+
+#[test]
+fn a_reason_longer_than_allowed_or_a_round_end_with_a_payload_is_refused() {
+    let mut failure = Vec::new();
+    encode_failure(2, "why", &mut failure);
+    let mut round_end = Vec::new();
+    encode_round_end(2, 0, &mut round_end);
+    for (bytes, kind, expected) in [(failure, Kind::Failure, 1024), (round_end, Kind::RoundEnd, 0)] {
+        let defect = header(&patched(bytes, 36, &[0xff; 4])).unwrap_err().defect;
+        let field = "the length of the payload";
+        assert_eq!(defect, Defect::Fixed { kind, field, found: 0xffff_ffff, expected });
+    }
+}
+
+#[test]
+fn a_payload_that_is_damaged_cut_or_of_another_frame_is_refused() {
+    let bytes = report();
+    let own = header(&bytes).unwrap();
+    let payload = &bytes[Header::BYTES..];
+    let defect = |header: &Header, payload: &[u8]| Report::decode(header, payload).unwrap_err().defect;
+    assert_eq!(defect(&own, &payload[..35]), Defect::PayloadLength { found: 35, stated: 36 });
+    let mut damaged = payload.to_vec();
+    damaged[8] ^= 1;
+    assert!(matches!(defect(&own, &damaged), Defect::PayloadChecksum { .. }));
+    let other = header(&patched(bytes.clone(), 12, &[6])).unwrap();
+    assert_eq!(defect(&other, payload), Defect::ReportRound { found: 5 });
+    let expected = Defect::UnexpectedKind { found: Kind::Report, expected: Kind::Failure };
+    assert_eq!(decode_failure(&own, payload).unwrap_err().defect, expected);
+}
