@@ -86,3 +86,47 @@ impl ChecksumKind {
 fn low_half(crc: u64) -> u32 {
     u32::try_from(crc & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_checksums_are_those_of_the_catalogue() {
+        // "Catalogue of parametrised CRC algorithms": check values of CRC-32/ISO-HDLC and CRC-32/ISCSI.
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    /// The definition, bit by bit; both polynomials are reflected.
+    fn by_definition(polynomial: u32, bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(u32::MAX, |crc, byte| {
+            (0..8)
+                .fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { polynomial } else { 0 })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_checksum_follows_its_definition(bytes in prop::collection::vec(any::<u8>(), 0..5000)) {
+            prop_assert_eq!(crc32(&bytes), by_definition(0xedb8_8320, &bytes));
+            prop_assert_eq!(crc32c(&bytes), by_definition(0x82f6_3b78, &bytes));
+        }
+
+        #[test]
+        fn parts_combine_to_the_checksum_of_the_whole(
+            bytes in prop::collection::vec(any::<u8>(), 0..5000),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let (first, second) = bytes.split_at(cut.index(bytes.len() + 1));
+            for kind in [ChecksumKind::None, ChecksumKind::Crc32, ChecksumKind::Crc32c] {
+                let whole = kind.of(&bytes);
+                let second_bytes = u64::try_from(second.len()).unwrap();
+                prop_assert_eq!(kind.combine(kind.of(first), kind.of(second), second_bytes), whole);
+                prop_assert_eq!(kind.update(kind.update(0, first), second), whole);
+            }
+        }
+    }
+}

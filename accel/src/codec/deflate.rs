@@ -11,6 +11,10 @@ use pageferry_bindings::isal;
 use super::{DecodeError, DoesNotFit};
 use crate::method::Method;
 
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod walker;
 
 /// How far back a match may reach, which bounds what a decoder must remember.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,7 +27,8 @@ pub enum Window {
 
 impl Window {
     /// Base-2 logarithm of the window in bytes.
-    const fn bits(self) -> u8 {
+    #[must_use]
+    pub const fn bits(self) -> u8 {
         match self {
             Self::Kib4 => 12,
             Self::Kib32 => 15,
@@ -134,9 +139,8 @@ impl Deflate {
                 isal::Compressor::new(Arc::clone(isal), level, window.bits().into())
                     .map_err(|_| UnknownLevel { level })?,
             ),
-            // Level 0 of zlib stores; its fastest level that compresses stands in for ISA-L's.
             Library::ZlibRs => Encoder::ZlibRs(Compress::new_with_window_bits(
-                Compression::new(level.max(1)),
+                Compression::new(level_of_zlib_rs(level)),
                 false,
                 window.bits(),
             )),
@@ -161,6 +165,18 @@ impl Deflate {
                 }
             }
         }
+    }
+}
+
+/// The level of zlib-rs that comes nearest to one of ISA-L's.
+///
+/// Its level 0 does not compress. Its level 1 cannot be used again after a stream that did not fit: in release 0.6.8
+/// the reset leaves the old block open, and the next stream is wrong or panics.
+const fn level_of_zlib_rs(level: u32) -> u32 {
+    match level {
+        0 | 1 => 2,
+        2 => 3,
+        _ => 6,
     }
 }
 

@@ -56,3 +56,49 @@ impl Unlz4 {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::codec::laws::{self, any_input, mixed_pages};
+
+    proptest! {
+        #![proptest_config(laws::config())]
+
+        #[test]
+        fn decoding_undoes_encoding(input in any_input()) {
+            laws::decoding_undoes_encoding(
+                &input,
+                |input, output| Lz4::new().encode(input, output),
+                |input, output| Unlz4::new().decode(input, output),
+            )?;
+        }
+
+        #[test]
+        fn a_broken_payload_is_an_error(input in any_input(), damage in laws::any_damage()) {
+            laws::a_broken_payload_is_an_error(
+                &input,
+                &damage,
+                |input, output| Lz4::new().encode(input, output),
+                |input, output| Unlz4::new().decode(input, output),
+            )?;
+        }
+    }
+
+    #[test]
+    fn an_output_that_is_too_short_is_refused() {
+        let input = mixed_pages(63);
+        let mut output = vec![0; input.len()];
+        let length = Lz4::new().encode(&input, &mut output).unwrap();
+        assert_eq!(Lz4::new().encode(&input, &mut output[..length - 1]), Err(DoesNotFit));
+    }
+
+    #[test]
+    fn a_match_before_the_first_byte_is_refused() {
+        // One literal, then a match of 4 bytes at distance 9.
+        let hostile = [0x10, b'a', 9, 0, 0x50, 1, 2, 3, 4, 5];
+        assert!(Unlz4::new().decode(&hostile, &mut [0; 10]).is_err());
+    }
+}

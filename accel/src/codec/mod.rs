@@ -4,8 +4,10 @@
 
 pub mod deflate;
 pub mod delta;
-mod positions;
+#[cfg(test)]
+mod laws;
 pub mod lz4;
+mod positions;
 pub mod xbzrle;
 pub mod zstd;
 
@@ -56,4 +58,10 @@ pub enum DecodeError {
         /// Bytes behind its end.
         left: usize,
     },
+    /// The XBZRLE encoding of a page breaks its rules.
+    #[error(transparent)]
+    Xbzrle(#[from] xbzrle::DecodeError),
+    /// The delta record of a page breaks its rules.
+    #[error(transparent)]
+    Delta(#[from] delta::DecodeError),
 }

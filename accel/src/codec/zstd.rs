@@ -122,3 +122,76 @@ impl fmt::Debug for Unzstd {
         f.debug_tuple("Unzstd").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::codec::laws::{self, any_input, mixed_pages};
+
+    const LEVELS: [i32; 7] = [-7, -5, -1, 1, 2, 3, 9];
+
+    proptest! {
+        #![proptest_config(laws::config())]
+
+        #[test]
+        fn decoding_undoes_encoding_at_every_level(input in any_input(), level in prop::sample::select(&LEVELS)) {
+            let (mut zstd, mut unzstd) = (Zstd::new(level).unwrap(), Unzstd::new());
+            laws::decoding_undoes_encoding(
+                &input,
+                |input, output| zstd.encode(input, output),
+                |input, output| unzstd.decode(input, output),
+            )?;
+        }
+
+        #[test]
+        fn a_broken_payload_is_an_error(input in any_input(), damage in laws::any_damage()) {
+            let (mut zstd, mut unzstd) = (Zstd::new(DEFAULT_LEVEL).unwrap(), Unzstd::new());
+            laws::a_broken_payload_is_an_error(
+                &input,
+                &damage,
+                |input, output| zstd.encode(input, output),
+                |input, output| unzstd.decode(input, output),
+            )?;
+        }
+
+        #[test]
+        fn noise_is_no_frame(noise in prop::collection::vec(any::<u8>(), 1..300)) {
+            prop_assert!(Unzstd::new().decode(&noise, &mut [0; 4096]).is_err());
+        }
+    }
+
+    #[test]
+    fn an_output_that_is_too_short_does_not_spoil_the_next_request() {
+        let input = mixed_pages(63);
+        let mut zstd = Zstd::new(DEFAULT_LEVEL).unwrap();
+        let mut output = vec![0; input.len()];
+        let length = zstd.encode(&input, &mut output).unwrap();
+        assert_eq!(zstd.encode(&input, &mut output[..length / 2]), Err(DoesNotFit));
+        assert_eq!(zstd.encode(&input, &mut output), Ok(length));
+    }
+
+    #[test]
+    fn an_encoder_and_a_decoder_keep_their_memory_from_request_to_request() {
+        let input = mixed_pages(63);
+        let mut output = vec![0; input.len()];
+        for level in LEVELS {
+            let (mut zstd, mut unzstd) = (Zstd::new(level).unwrap(), Unzstd::new());
+            let at_first = (zstd.0.sizeof(), unzstd.0.sizeof());
+            for pages in [63, 1, 40, 63] {
+                let request = &input[..pages * 4096];
+                let length = zstd.encode(request, &mut output).unwrap();
+                unzstd.decode(&output[..length], &mut vec![0; request.len()]).unwrap();
+            }
+            assert_eq!((zstd.0.sizeof(), unzstd.0.sizeof()), at_first, "level {level}");
+        }
+    }
+
+    #[test]
+    fn a_level_that_zstd_has_not_is_refused() {
+        let error = Zstd::new(23).unwrap_err();
+        assert_eq!(error, UnknownLevel { level: 23 });
+        assert!(error.to_string().contains("to 22"), "{error}");
+    }
+}
