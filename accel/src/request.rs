@@ -38,6 +38,8 @@ pub struct Request {
     pub checksum: u32,
     /// Pages that went another way than `method`, by reason.
     pub detours: Detours,
+    /// How many devices failed on it.
+    pub attempts: usize,
     /// When a queue took it.
     pub submitted: Instant,
     /// How long the device worked on it, as far as the queue can tell.
@@ -127,6 +129,7 @@ impl Request {
             checksum_kind: ChecksumKind::None,
             checksum: 0,
             detours: Detours::default(),
+            attempts: 0,
             submitted: Instant::now(),
             service: Duration::ZERO,
         }
@@ -142,6 +145,7 @@ impl Request {
         self.checksum_kind = ChecksumKind::None;
         self.checksum = 0;
         self.detours = Detours::default();
+        self.attempts = 0;
         self.service = Duration::ZERO;
     }
 

@@ -50,7 +50,8 @@ impl DirtyBitmap {
 
     /// Marks a page dirty; a page in no region is ignored, as there is nothing to send of it.
     pub fn set(&mut self, page: PageIndex) {
-        let region = self.regions.iter_mut().find(|region| region.range.first <= page && page < region.range.end());
+        let region =
+            self.regions.iter_mut().find(|region| region.range.first <= page && page < region.range.end());
         if let Some(region) = region {
             let bit = page.0 - region.range.first.0;
             region.words[usize::try_from(bit / WORD_BITS).unwrap_or_default()] |= 1 << (bit % WORD_BITS);
@@ -192,7 +193,8 @@ mod tests {
     #[test]
     fn all_pages_are_a_run_a_region() {
         let runs: Vec<_> = DirtyBitmap::all(&ram()).runs().collect();
-        let expected = [(0, 100), (1000, 200)].map(|(first, pages)| DirtyRun { first: PageIndex(first), pages });
+        let expected =
+            [(0, 100), (1000, 200)].map(|(first, pages)| DirtyRun { first: PageIndex(first), pages });
         assert_eq!(runs, expected);
     }
 

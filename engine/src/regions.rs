@@ -1,5 +1,6 @@
 //! The guest's memory as both ends see it: regions that the handshake states and every run must lie in.
 
+use pageferry_accel::guest::{GuestRam, PageRange};
 use pageferry_accel::units::{Gpa, PageIndex, PageSize};
 
 /// The most regions a guest may have.
@@ -97,6 +98,17 @@ impl Regions {
             previous_end = end;
         }
         Ok(Self { page_size, regions })
+    }
+
+    /// The memory of a guest that is mapped here.
+    ///
+    /// # Errors
+    /// [`RegionsError::Count`] if it has too many regions; the rest was checked when it was mapped.
+    pub fn of(ram: &GuestRam) -> Result<Self, RegionsError> {
+        let shift = ram.page_size().shift();
+        let region =
+            |range: PageRange| Region { gpa: Gpa(range.first.0 << shift), bytes: range.pages << shift };
+        Self::new(ram.page_size(), ram.ranges().map(region).collect())
     }
 
     /// The size of a page.

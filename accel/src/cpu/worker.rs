@@ -1,5 +1,6 @@
 //! One worker thread and the queue in front of it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -90,7 +91,9 @@ impl Desk {
     fn work(mut self, requests: &Receiver<Box<Request>>, completed: &Sender<Completion>) {
         for mut request in requests {
             let begun = Instant::now();
-            let result = self.run(&mut request);
+            // A codec that panics must not take the request with it, and with it the migration.
+            let result = catch_unwind(AssertUnwindSafe(|| self.run(&mut request)))
+                .unwrap_or(Err(Failure::Device { device: NAME, status: "the worker panicked" }));
             request.service = begun.elapsed();
             if completed.send(Completion { request, result }).is_err() {
                 return;

@@ -1,0 +1,160 @@
+//! One connection between the two ends: a byte stream in two halves.
+
+use std::io::{self, BufReader, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// A connection, whatever it runs over.
+///
+/// A sender and a receiver take 1 to 64 of them, already connected: how two hosts find each other is the VMM's
+/// affair. Connection 0 also carries what the destination answers.
+pub struct Connection {
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
+    pub(crate) interrupt: Interrupt,
+}
+
+/// Makes whoever reads from the connection, or will, find its end.
+pub(crate) type Interrupt = Box<dyn Fn() + Send + Sync>;
+
+/// The half that is read.
+pub(crate) type Reader = BufReader<Box<dyn Read + Send>>;
+
+/// The half that is written.
+pub(crate) type Writer = Box<dyn Write + Send>;
+
+/// Large enough for a frame's header and tables, so that they come with one call to the system; payloads, which are
+/// longer, go past it.
+const READ_AHEAD: usize = 16 << 10;
+
+impl Connection {
+    /// Over TCP, without delay for small frames; a read or write that takes longer than `timeout` fails.
+    ///
+    /// # Errors
+    /// What the system says of the socket.
+    pub fn tcp(stream: TcpStream, timeout: Option<Duration>) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(timeout)?;
+        stream.set_write_timeout(timeout)?;
+        let reader = stream.try_clone()?;
+        Ok(Self::interrupted_by(stream.try_clone()?, TcpStream::shutdown, Self::new(reader, stream)))
+    }
+
+    /// Over a Unix socket; a read or write that takes longer than `timeout` fails.
+    ///
+    /// # Errors
+    /// What the system says of the socket.
+    pub fn unix(stream: UnixStream, timeout: Option<Duration>) -> io::Result<Self> {
+        stream.set_read_timeout(timeout)?;
+        stream.set_write_timeout(timeout)?;
+        let reader = stream.try_clone()?;
+        Ok(Self::interrupted_by(stream.try_clone()?, UnixStream::shutdown, Self::new(reader, stream)))
+    }
+
+    /// Over anything that can be read and written by two threads at once.
+    ///
+    /// A receiver that fails waits for every reader to return: let yours do so within a bounded time.
+    pub fn new(reader: impl Read + Send + 'static, writer: impl Write + Send + 'static) -> Self {
+        Self {
+            reader: BufReader::with_capacity(READ_AHEAD, Box::new(reader)),
+            writer: Box::new(writer),
+            interrupt: Box::new(|| {}),
+        }
+    }
+
+    fn interrupted_by<S>(stream: S, shutdown: fn(&S, Shutdown) -> io::Result<()>, connection: Self) -> Self
+    where
+        S: Send + Sync + 'static,
+    {
+        // A socket that is no longer connected has nobody waiting on it either.
+        Self { interrupt: Box::new(move || drop(shutdown(&stream, Shutdown::Read))), ..connection }
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// Writes a head and a payload, each from where it lies.
+///
+/// # Errors
+/// What the writer says; [`io::ErrorKind::WriteZero`] if it takes nothing more.
+pub(crate) fn write_both(writer: &mut Writer, head: &[u8], payload: &[u8]) -> io::Result<()> {
+    let mut slices = [IoSlice::new(head), IoSlice::new(payload)];
+    let mut left = &mut slices[..];
+    while left.iter().any(|slice| !slice.is_empty()) {
+        match writer.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut left, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes three bytes at a time, of the first slice alone, and is interrupted in between.
+    struct Slow(std::sync::Arc<std::sync::Mutex<(Vec<u8>, bool)>>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut taken = self.0.lock().unwrap();
+            taken.1 = !taken.1;
+            if taken.1 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let length = bytes.len().min(3);
+            taken.0.extend_from_slice(&bytes[..length]);
+            Ok(length)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_frame_arrives_whole_however_little_the_connection_takes_at_a_time() {
+        for (head, payload) in [(&b"header"[..], &b"payload"[..]), (b"header", b""), (b"", b"payload")] {
+            let taken = std::sync::Arc::default();
+            let mut writer: Writer = Box::new(Slow(std::sync::Arc::clone(&taken)));
+            write_both(&mut writer, head, payload).unwrap();
+            assert_eq!(taken.lock().unwrap().0, [head, payload].concat());
+        }
+    }
+
+    #[test]
+    fn a_connection_that_takes_nothing_more_is_an_error() {
+        let mut writer: Writer = Box::new(io::empty());
+        assert!(write_both(&mut writer, b"header", b"payload").is_ok());
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Ok(0)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut writer: Writer = Box::new(Full);
+        let error = write_both(&mut writer, b"header", b"payload").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+    }
+}

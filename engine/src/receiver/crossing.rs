@@ -1,0 +1,195 @@
+//! What the threads of a receiver share, and how any of them ends it for all.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pageferry_accel::doorbell::Doorbell;
+use pageferry_accel::pool::{Pool, PoolSize};
+use pageferry_accel::queue::Completion;
+use pageferry_accel::request::Request;
+use pageferry_accel::units::PageCount;
+
+use super::ReceiveError;
+use super::gate::RoundGate;
+use super::seen::SeenPages;
+use crate::connection::{Interrupt, Writer, write_both};
+use crate::dispatcher::Dispatcher;
+use crate::frame::{self, FrameId, Limits, Report};
+use crate::handshake::Agreement;
+use crate::poll::{Collect, Turn};
+
+/// Everything that arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiveReport {
+    /// Rounds that ended.
+    pub rounds: u32,
+    /// Frames of pages.
+    pub frames: u64,
+    /// Pages that were not zero.
+    pub pages: u64,
+    /// Pages that were zero.
+    pub zero_pages: u64,
+    /// Bytes of all payloads.
+    pub payload_bytes: u64,
+}
+
+/// What the threads of a receiver share.
+pub(super) struct Crossing {
+    pub(super) limits: Limits,
+    pub(super) pool: Pool,
+    pub(super) dispatcher: Dispatcher,
+    pub(super) doorbell: Arc<Doorbell>,
+    pub(super) gate: RoundGate,
+    pub(super) seen: SeenPages,
+    tally: Mutex<Tally>,
+    /// The first error, which is the cause of all others.
+    failure: Mutex<Option<ReceiveError>>,
+    /// Connection 0, towards the source.
+    answers: Mutex<Writer>,
+    interrupts: Vec<Interrupt>,
+    ended: AtomicBool,
+}
+
+/// The counts of the round that is on, and of all before.
+#[derive(Debug, Default)]
+struct Tally {
+    /// What has arrived of this round.
+    round: Report,
+    done: ReceiveReport,
+}
+
+impl Crossing {
+    pub(super) fn new(
+        agreement: &Agreement,
+        dispatcher: Dispatcher,
+        doorbell: Arc<Doorbell>,
+        answers: Writer,
+        interrupts: Vec<Interrupt>,
+    ) -> Self {
+        let limits = agreement.limits().clone();
+        let channels = usize::from(agreement.channels);
+        // Every channel holds one request while it reads, and while the queues are full.
+        let bound = dispatcher.depth() + channels;
+        let (max_pages, page_size) = (PageCount(limits.max_pages), limits.page_size());
+        Self {
+            pool: Pool::new(PoolSize { max_pages, page_size, initial: bound, bound }),
+            dispatcher,
+            doorbell,
+            gate: RoundGate::new(channels),
+            seen: SeenPages::new(&limits.regions),
+            limits,
+            tally: Mutex::default(),
+            failure: Mutex::default(),
+            answers: Mutex::new(answers),
+            interrupts,
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    /// The round that is on.
+    pub(super) fn round(&self) -> u32 {
+        lock(&self.tally).round.round
+    }
+
+    /// Ends the round when all channels have, once every page of it is in place: counts, and reports to the source.
+    ///
+    /// # Errors
+    /// [`ReceiveError::Lost`] if it is not as many frames as the source sent; what broke connection 0.
+    pub(super) fn settle_round(&self, sent: u64) -> Result<(), ReceiveError> {
+        // Closed means failed, and then somebody else's error is the one that counts.
+        self.pool.wait_for_all().map_err(|_| ReceiveError::Panicked)?;
+        let report = lock(&self.tally).end_round(sent)?;
+        self.seen.clear();
+        let mut message = Vec::new();
+        report.encode(&mut message);
+        self.tell(&message).map_err(|source| ReceiveError::Io { channel: 0, source })
+    }
+
+    /// Ends the migration for every thread; the first error is the one that is reported, to the source too.
+    pub(super) fn fail(&self, error: ReceiveError) {
+        let mut failure = lock(&self.failure);
+        if failure.is_none() {
+            let mut message = Vec::new();
+            frame::encode_failure(self.round(), &error.to_string(), &mut message);
+            // A source that cannot be told sees the connection end.
+            let _ = self.tell(&message);
+            *failure = Some(error);
+        }
+        drop(failure);
+        self.pool.close();
+        self.gate.close();
+        self.interrupts.iter().for_each(|interrupt| interrupt());
+        self.stop_poller();
+    }
+
+    pub(super) fn stop_poller(&self) {
+        self.ended.store(true, SeqCst);
+        self.doorbell.ring();
+    }
+
+    /// What is left when all threads have ended.
+    ///
+    /// # Errors
+    /// The first error.
+    pub(super) fn land(self) -> Result<(ReceiveReport, Writer, Vec<Interrupt>), ReceiveError> {
+        if let Some(error) = self.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        let answers = self.answers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok((lock(&self.tally).done, answers, self.interrupts))
+    }
+
+    fn tell(&self, message: &[u8]) -> std::io::Result<()> {
+        write_both(&mut lock(&self.answers), message, &[])
+    }
+}
+
+impl Tally {
+    fn count(&mut self, request: &Request) {
+        let pages = u64::from(request.pages().0);
+        self.round.frames += 1;
+        self.round.pages += pages;
+        self.round.zero_pages += pages - u64::from(request.data_pages().0);
+        self.round.payload_bytes += request.payload.bytes().len() as u64;
+    }
+
+    fn end_round(&mut self, sent: u64) -> Result<Report, ReceiveError> {
+        let ended = self.round;
+        let received = self.done.frames + ended.frames;
+        if received != sent {
+            return Err(ReceiveError::Lost { round: ended.round, received, sent });
+        }
+        self.done.rounds += 1;
+        self.done.frames = received;
+        self.done.pages += ended.pages - ended.zero_pages;
+        self.done.zero_pages += ended.zero_pages;
+        self.done.payload_bytes += ended.payload_bytes;
+        self.round = Report { round: ended.round.wrapping_add(1), ..Report::default() };
+        Ok(ended)
+    }
+}
+
+/// The receiver's poller: counts what was verified, and gives the request back.
+pub(super) struct Recycler<'a>(pub(super) &'a Crossing);
+
+impl Collect for Recycler<'_> {
+    fn collect(&mut self, completion: Completion) {
+        let Completion { request, result } = completion;
+        match result {
+            Ok(()) => lock(&self.0.tally).count(&request),
+            Err(failure) => {
+                let frame = FrameId { round: request.round, sequence: request.sequence };
+                self.0.fail(ReceiveError::Pages { frame, failure });
+            }
+        }
+        self.0.pool.put(request);
+    }
+
+    fn turn(&mut self) -> Turn {
+        if self.0.ended.load(SeqCst) { Turn::Stop } else { Turn::Rest }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

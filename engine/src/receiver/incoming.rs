@@ -1,0 +1,137 @@
+//! A migration that knocks: its offer, and the answer to it.
+
+use std::sync::Arc;
+
+use pageferry_accel::guest::GuestRam;
+use pageferry_accel::method::MethodSet;
+use pageferry_accel::queue::Accelerator;
+
+use super::{ReceiveError, Receiver};
+use crate::connection::Connection;
+use crate::frame::{ChecksumSet, MAX_PAGES};
+use crate::handshake::{Answer, Capabilities, Channels, HandshakeError, Mismatch, Offer, Refusal, agree};
+use crate::regions::Regions;
+
+/// A migration that has made its offer and waits for the answer.
+///
+/// The first connection says how many there are; the others [`join`](Self::join) it. Then the destination looks at the
+/// [`offer`](Self::offer), has memory of that layout ready, and accepts, or refuses.
+pub struct Incoming {
+    channels: Channels,
+    /// In the order in which they came, with the channel each claims to be.
+    connections: Vec<(u16, Connection)>,
+}
+
+impl Incoming {
+    /// Reads the offer on the connection that came first.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] if it is none; the peer is told, and the connection is dropped.
+    pub fn begin(mut connection: Connection) -> Result<Self, HandshakeError> {
+        let offer = read_offer(&mut connection)?;
+        let channel = offer.channel;
+        Ok(Self { channels: Channels::new(offer)?, connections: vec![(channel, connection)] })
+    }
+
+    /// How many connections are still to come.
+    #[must_use]
+    pub fn missing(&self) -> usize {
+        self.channels.missing().count()
+    }
+
+    /// Adds another connection of the same migration.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] if it is of another migration or of none; the peer is told, that connection is dropped, and
+    /// the others stay.
+    pub fn join(&mut self, mut connection: Connection) -> Result<(), HandshakeError> {
+        let offer = read_offer(&mut connection)?;
+        if let Err(error) = self.channels.join(&offer) {
+            tell(&mut connection, &Answer::reject(Refusal::Channels, &error));
+            return Err(error);
+        }
+        self.connections.push((offer.channel, connection));
+        Ok(())
+    }
+
+    /// What the source offers.
+    #[must_use]
+    pub fn offer(&self) -> &Offer {
+        self.channels.offer()
+    }
+
+    /// Refuses the migration, in words that the source's operator can act on.
+    pub fn refuse(mut self, reason: &str) {
+        self.answer(&Answer::reject(Refusal::Unexpected, reason));
+    }
+
+    /// Accepts the migration into `ram` and gets everything ready to receive.
+    ///
+    /// `accelerators` are tried in their order; the last one, most often the CPU, is the one to fall back on.
+    ///
+    /// # Errors
+    /// [`ReceiveError`] if the offer does not fit, in which case the source is told all of why, or if an accelerator
+    /// cannot be opened.
+    pub fn accept(
+        mut self,
+        ram: Arc<GuestRam>,
+        accelerators: &[Arc<dyn Accelerator>],
+    ) -> Result<Receiver, ReceiveError> {
+        let local = capabilities(&ram, accelerators)?;
+        let answer = match self.offer().check(&local) {
+            Ok(answer) => answer,
+            Err(mismatches) => return Err(self.reject(&mismatches)),
+        };
+        let agreement = agree(self.offer(), &answer)?;
+        match Receiver::open(ram, accelerators, agreement) {
+            Ok(receiver) => {
+                self.answer(&answer);
+                self.connections.sort_by_key(|&(channel, _)| channel);
+                Ok(receiver.over(self.connections.into_iter().map(|(_, connection)| connection).collect()))
+            }
+            Err(error) => {
+                self.answer(&Answer::reject(Refusal::Memory, &error));
+                Err(error)
+            }
+        }
+    }
+
+    fn reject(&mut self, mismatches: &[Mismatch]) -> ReceiveError {
+        let answer = Answer::reject_mismatches(mismatches);
+        self.answer(&answer);
+        match answer {
+            Answer::Refused { refusal, text } => ReceiveError::Refused { refusal, text },
+            Answer::Accepted(_) => unreachable!("a rejection is a refusal"),
+        }
+    }
+
+    fn answer(&mut self, answer: &Answer) {
+        self.connections.iter_mut().for_each(|(_, connection)| tell(connection, answer));
+    }
+}
+
+fn read_offer(connection: &mut Connection) -> Result<Offer, HandshakeError> {
+    let offer = Offer::read(connection);
+    if let Err(error) = &offer {
+        tell(connection, &Answer::reject(Refusal::Malformed, error));
+    }
+    offer
+}
+
+/// A connection that does not take the answer will be found broken by whoever reads from it next.
+fn tell(connection: &mut Connection, answer: &Answer) {
+    let _ = answer.write(connection);
+}
+
+fn capabilities(ram: &GuestRam, accelerators: &[Arc<dyn Accelerator>]) -> Result<Capabilities, ReceiveError> {
+    let all: Vec<_> = accelerators.iter().map(|accelerator| accelerator.capabilities()).collect();
+    let methods = all.iter().flat_map(|one| one.decode.iter()).fold(MethodSet::default(), MethodSet::with);
+    Ok(Capabilities {
+        deflate_window_bits: all.iter().map(|one| one.deflate_window_bits).max().unwrap_or(12),
+        max_pages: MAX_PAGES,
+        max_payload_bytes: MAX_PAGES << ram.page_size().shift(),
+        methods,
+        checksums: ChecksumSet::all(),
+        regions: Regions::of(ram)?,
+    })
+}

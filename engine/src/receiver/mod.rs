@@ -1,0 +1,134 @@
+//! The destination's end: a reader a channel, the queues that decode, and a poller that verifies and recycles.
+
+mod crossing;
+mod error;
+mod gate;
+mod incoming;
+mod reader;
+mod seen;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, Scope, ScopedJoinHandle, scope};
+
+use pageferry_accel::doorbell::Doorbell;
+use pageferry_accel::guest::GuestRam;
+use pageferry_accel::queue::{Accelerator, Attachment};
+use pageferry_accel::units::PageCount;
+
+pub use crossing::ReceiveReport;
+pub use error::ReceiveError;
+pub use incoming::Incoming;
+
+use crate::connection::{Connection, Reader};
+use crate::dispatcher::Dispatcher;
+use crate::handshake::Agreement;
+use crate::poll;
+use crossing::{Crossing, Recycler};
+use reader::ChannelReader;
+
+/// The destination's end of a migration's data path, made by [`Incoming::accept`].
+pub struct Receiver {
+    agreement: Agreement,
+    dispatcher: Dispatcher,
+    doorbell: Arc<Doorbell>,
+    connections: Vec<Connection>,
+}
+
+impl Receiver {
+    fn open(
+        ram: Arc<GuestRam>,
+        accelerators: &[Arc<dyn Accelerator>],
+        agreement: Agreement,
+    ) -> Result<Self, ReceiveError> {
+        let doorbell = Arc::new(Doorbell::default());
+        let max_pages = PageCount(agreement.limits().max_pages);
+        let attachment = Attachment { ram, doorbell: Arc::clone(&doorbell), max_pages };
+        let dispatcher = Dispatcher::open(accelerators, &attachment)?;
+        Ok(Self { agreement, dispatcher, doorbell, connections: Vec::new() })
+    }
+
+    fn over(self, connections: Vec<Connection>) -> Self {
+        Self { connections, ..self }
+    }
+
+    /// What the two ends agreed on.
+    #[must_use]
+    pub fn agreement(&self) -> &Agreement {
+        &self.agreement
+    }
+
+    /// Receives until the source has finished, and hands the connections back.
+    ///
+    /// # Errors
+    /// [`ReceiveError`] names the first thing that went wrong; the source was told. Guest memory then holds pages
+    /// that were verified, but not all of them.
+    pub fn run(self) -> Result<(ReceiveReport, Vec<Connection>), ReceiveError> {
+        let Self { agreement, dispatcher, doorbell, connections } = self;
+        let (mut readers, mut writers, mut interrupts) = (Vec::new(), Vec::new(), Vec::new());
+        for connection in connections {
+            readers.push(connection.reader);
+            writers.push(connection.writer);
+            interrupts.push(connection.interrupt);
+        }
+        let answers = writers.remove(0);
+        let crossing = Crossing::new(&agreement, dispatcher, doorbell, answers, interrupts);
+        let readers = scope(|scope| receive(scope, &crossing, readers));
+        let (report, answers, interrupts) = crossing.land()?;
+        writers.insert(0, answers);
+        let halves = readers.into_iter().zip(writers).zip(interrupts);
+        let connections =
+            halves.map(|((reader, writer), interrupt)| Connection { reader, writer, interrupt });
+        Ok((report, connections.collect()))
+    }
+}
+
+/// Runs a thread a channel and the poller until all channels have ended, and hands the readers back.
+fn receive<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    crossing: &'scope Crossing,
+    readers: Vec<Reader>,
+) -> Vec<Reader> {
+    let poller = spawn(scope, crossing, "poller".into(), move || {
+        poll::run(&crossing.dispatcher, &crossing.doorbell, &mut Recycler(crossing));
+    });
+    let channels: Vec<_> = readers
+        .into_iter()
+        .enumerate()
+        .map(|(channel, reader)| {
+            let reader = ChannelReader::new(crossing, channel, reader);
+            spawn(scope, crossing, format!("channel-{channel}"), move || reader.run())
+        })
+        .collect();
+    let readers = channels.into_iter().flatten().filter_map(|thread| thread.join().ok()).collect();
+    crossing.stop_poller();
+    // A thread that panicked has failed the crossing before it ended.
+    poller.into_iter().for_each(|thread| drop(thread.join()));
+    readers
+}
+
+/// A thread that fails the crossing if it cannot start, or panics.
+fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    crossing: &'scope Crossing,
+    name: String,
+    body: impl FnOnce() -> T + Send + 'scope,
+) -> Option<ScopedJoinHandle<'scope, T>> {
+    let watched = move || {
+        let _watch = Watch(crossing);
+        body()
+    };
+    let spawned = Builder::new().name(name.clone()).spawn_scoped(scope, watched);
+    spawned.map_err(|source: io::Error| crossing.fail(ReceiveError::Thread { name, source })).ok()
+}
+
+/// Lets the other threads go when this one panics.
+struct Watch<'a>(&'a Crossing);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(ReceiveError::Panicked);
+        }
+    }
+}

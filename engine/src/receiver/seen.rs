@@ -1,0 +1,88 @@
+//! Which pages came in this round: each may come once.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use pageferry_accel::run::Run;
+
+use crate::regions::Regions;
+
+/// A bit a page, set by whichever channel brings it.
+#[derive(Debug)]
+pub(super) struct SeenPages {
+    /// For every region its first page, and where its bits begin.
+    regions: Vec<(u64, u64)>,
+    words: Vec<AtomicU64>,
+}
+
+const WORD_BITS: u64 = u64::BITS as u64;
+
+impl SeenPages {
+    pub(super) fn new(regions: &Regions) -> Self {
+        let shift = regions.page_size().shift();
+        let mut bits = 0;
+        let place = |region: &crate::regions::Region| {
+            let place = (region.gpa.0 >> shift, bits);
+            bits += region.bytes >> shift;
+            place
+        };
+        let regions = regions.as_slice().iter().map(place).collect();
+        let words = usize::try_from(bits.div_ceil(WORD_BITS)).unwrap_or(usize::MAX);
+        Self { regions, words: std::iter::repeat_with(AtomicU64::default).take(words).collect() }
+    }
+
+    /// Marks a run that lies in one region, and says whether all its pages are new.
+    pub(super) fn mark(&self, run: Run) -> bool {
+        let after = self.regions.partition_point(|&(first, _)| first <= run.first.0);
+        let (first, bits) = self.regions[after.saturating_sub(1)];
+        let begin = bits + (run.first.0 - first);
+        let end = begin + u64::from(run.count.0);
+        let mut new = true;
+        let mut bit = begin;
+        while bit < end {
+            let (word, offset) = (bit / WORD_BITS, bit % WORD_BITS);
+            let count = (WORD_BITS - offset).min(end - bit);
+            let mask = (u64::MAX >> (WORD_BITS - count)) << offset;
+            let before = self.words[usize::try_from(word).unwrap_or(usize::MAX)].fetch_or(mask, Relaxed);
+            new &= before & mask == 0;
+            bit += count;
+        }
+        new
+    }
+
+    /// Forgets all, for the next round. No channel marks meanwhile.
+    pub(super) fn clear(&self) {
+        self.words.iter().for_each(|word| word.store(0, Relaxed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pageferry_accel::units::{Gpa, PageCount, PageIndex, PageSize};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::regions::Region;
+
+    fn run(first: u64, count: u32) -> Run {
+        Run::data(PageIndex(first), PageCount(count))
+    }
+
+    proptest! {
+        #[test]
+        fn a_run_is_new_unless_one_of_its_pages_came_before(
+            runs in prop::collection::vec((prop::bool::ANY, 0..150_u64, 1..150_u32), 0..30),
+        ) {
+            let region = |gpa: u64, pages: u64| Region { gpa: Gpa(gpa << 12), bytes: pages << 12 };
+            let regions = Regions::new(PageSize::Kib4, vec![region(7, 300), region(1000, 300)]).unwrap();
+            let seen = SeenPages::new(&regions);
+            let mut pages = std::collections::HashSet::new();
+            for (high, first, count) in runs {
+                let run = run(first + if high { 1000 } else { 7 }, count);
+                let new = run.pages().filter(|&page| pages.insert(page)).count() == run.count.as_usize();
+                prop_assert_eq!(seen.mark(run), new);
+            }
+            seen.clear();
+            prop_assert!(seen.mark(run(7, 300)) && seen.mark(run(1000, 300)));
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The source's end: a migration thread that composes and submits, and a poller that sends.
+
+mod error;
+mod poller;
+mod report;
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender as ChannelSender, bounded};
+use pageferry_accel::baseline::BaselineCache;
+use pageferry_accel::doorbell::Doorbell;
+use pageferry_accel::guest::GuestRam;
+use pageferry_accel::method::{Method, MethodSet};
+use pageferry_accel::pool::{Pool, PoolSize};
+use pageferry_accel::queue::{Accelerator, Attachment};
+use pageferry_accel::request::{Direction, Request};
+use pageferry_accel::units::PageCount;
+
+pub use error::SendError;
+pub use report::{Fallbacks, MethodCount, MethodCounts, RequestTime, SendReport};
+
+use crate::batcher::Batcher;
+use crate::connection::Connection;
+use crate::dirty::DirtyBitmap;
+use crate::dispatcher::Dispatcher;
+use crate::frame::{ChecksumSet, MAX_PAGES, Report};
+use crate::handshake::{Agreement, Answer, MigrationId, Offer, Versions, agree};
+use crate::poll;
+use crate::rate::RateLimit;
+use crate::regions::Regions;
+use crate::selector::Selector;
+use poller::{Command, Landing, Poller};
+
+/// What a sender is told.
+#[derive(Clone, Debug)]
+pub struct SenderConfig {
+    /// Which migration this is: unique among those that the destination may see.
+    pub migration: MigrationId,
+    /// Which method a request is encoded with.
+    pub selector: Selector,
+    /// Pages a request, 1 to 1024. 63 is what fits a command of 64 scatter entries with one to spare for the header.
+    pub max_pages: PageCount,
+    /// The binary logarithm of the largest deflate window that the accelerators here use: 12 or 15.
+    pub deflate_window_bits: u8,
+    /// How many bytes of baselines are kept for delta methods; 0 for none.
+    pub baseline_bytes: usize,
+    /// The most bytes a second that are sent, if there is a limit.
+    pub max_bytes_per_s: Option<u64>,
+}
+
+impl SenderConfig {
+    /// The settings that suit most: 63 pages a request, no limits, and a baseline cache of 64 MiB, QEMU's default,
+    /// where a method needs one.
+    #[must_use]
+    pub fn new(migration: MigrationId, selector: Selector) -> Self {
+        let deltas = selector.methods().iter().any(|method| method.needs_baseline());
+        Self {
+            migration,
+            selector,
+            max_pages: PageCount(63),
+            deflate_window_bits: 15,
+            baseline_bytes: if deltas { 64 << 20 } else { 0 },
+            max_bytes_per_s: None,
+        }
+    }
+}
+
+/// The source's end of a migration's data path.
+///
+/// The thread that calls it is the migration thread. It sends rounds of dirty pages and ends with
+/// [`finish`](Self::finish); dropping it before gives the migration up, and leaves the guest as it is.
+pub struct Sender {
+    pool: Arc<Pool>,
+    dispatcher: Arc<Dispatcher>,
+    doorbell: Arc<Doorbell>,
+    commands: ChannelSender<Command>,
+    reports: Receiver<Report>,
+    poller: Option<JoinHandle<Landing>>,
+    selector: Selector,
+    baselines: BaselineCache,
+    agreement: Agreement,
+    round: u32,
+    sequence: u64,
+}
+
+/// Requests that may be with the poller while every queue is full.
+const WITH_THE_POLLER: usize = 2;
+
+impl Sender {
+    /// Agrees with the destination on every connection and gets everything ready to send.
+    ///
+    /// `accelerators` are tried in their order; the last one, most often the CPU, is the one to fall back on.
+    ///
+    /// # Errors
+    /// [`SendError`] if the two ends do not fit, a connection fails, an accelerator cannot be opened, or a method
+    /// of the selector cannot be encoded here or decoded there.
+    pub fn new(
+        ram: Arc<GuestRam>,
+        accelerators: &[Arc<dyn Accelerator>],
+        mut connections: Vec<Connection>,
+        config: SenderConfig,
+    ) -> Result<Self, SendError> {
+        let agreement = offer(&ram, &mut connections, &config)?;
+        let limits = agreement.limits().clone();
+        let max_pages = PageCount(limits.max_pages);
+        let doorbell = Arc::new(Doorbell::default());
+        let attachment = Attachment { ram: Arc::clone(&ram), doorbell: Arc::clone(&doorbell), max_pages };
+        let dispatcher = Arc::new(Dispatcher::open(accelerators, &attachment)?);
+        for &method in config.selector.methods() {
+            if !dispatcher.can(method, Direction::Encode) {
+                return Err(SendError::CannotEncode(method));
+            }
+            if !limits.allow(method) {
+                return Err(SendError::CannotDecode(method));
+            }
+        }
+        let initial = dispatcher.depth() + WITH_THE_POLLER;
+        let pool = PoolSize { max_pages, page_size: ram.page_size(), initial, bound: 2 * initial };
+        let pool = Arc::new(Pool::new(pool));
+        let (commands, received) = bounded(1);
+        let (to_report, reports) = bounded(1);
+        let poller = Poller {
+            dispatcher: Arc::clone(&dispatcher),
+            pool: Arc::clone(&pool),
+            connections,
+            head: Vec::with_capacity(crate::frame::Header::BYTES + limits.max_tables_bytes()),
+            limits,
+            rate: RateLimit::new(config.max_bytes_per_s),
+            commands: received,
+            reports: to_report,
+            report: SendReport::default(),
+            turn: 0,
+            waiting: Vec::new(),
+            outcome: Ok(()),
+        };
+        Ok(Self {
+            poller: Some(start(poller, Arc::clone(&doorbell))?),
+            baselines: BaselineCache::new(&ram, config.baseline_bytes),
+            selector: config.selector,
+            pool,
+            dispatcher,
+            doorbell,
+            commands,
+            reports,
+            agreement,
+            round: 0,
+            sequence: 0,
+        })
+    }
+
+    /// What the two ends agreed on.
+    #[must_use]
+    pub fn agreement(&self) -> &Agreement {
+        &self.agreement
+    }
+
+    /// Sends every dirty page once, and waits until the destination has confirmed them all.
+    ///
+    /// # Errors
+    /// [`SendError`] if the migration failed. The sender is of no further use then.
+    pub fn send_round(&mut self, dirty: &DirtyBitmap) -> Result<Report, SendError> {
+        self.take_back_baselines();
+        let (round, mut pages) = (self.round, 0);
+        let mut batcher = Batcher::new(dirty.runs(), self.pool.size().max_pages);
+        loop {
+            let mut request = self.take()?;
+            if !batcher.fill(&mut request.runs) {
+                self.pool.put(request);
+                break;
+            }
+            pages += u64::from(request.pages().0);
+            self.compose(&mut request);
+            self.submit(request)?;
+        }
+        let report = self.end_round()?;
+        if report.pages == pages {
+            Ok(report)
+        } else {
+            Err(SendError::Count { round, sent: pages, reported: report.pages })
+        }
+    }
+
+    /// Tells the destination that nothing more will come.
+    ///
+    /// # Errors
+    /// [`SendError`] if the migration failed.
+    pub fn finish(mut self) -> Result<(SendReport, Vec<Connection>), SendError> {
+        self.command(Command::Finish { round: self.round, sequence: self.sequence });
+        let landing = self.join()?;
+        landing.outcome?;
+        let mut report = landing.report;
+        report.baselines = self.baselines.counters();
+        (report.fallbacks.queue_full_requests, report.fallbacks.queue_gone_requests) =
+            self.dispatcher.fallbacks();
+        Ok((report, landing.connections))
+    }
+
+    /// An empty request.
+    fn take(&mut self) -> Result<Box<Request>, SendError> {
+        let Ok(mut request) = self.pool.take() else {
+            return Err(self.failure());
+        };
+        take_back(&mut self.baselines, &mut request);
+        request.reset(Direction::Encode);
+        Ok(request)
+    }
+
+    fn compose(&mut self, request: &mut Request) {
+        request.method = self.selector.choose();
+        request.round = self.round;
+        request.sequence = self.sequence;
+        self.sequence += 1;
+        if self.baselines.capacity() > 0 {
+            let Request { runs, baselines, .. } = request;
+            let pages = runs.iter().flat_map(|run| run.pages());
+            baselines.extend(pages.map(|page| self.baselines.take(page)));
+        }
+    }
+
+    /// Hands a request to a queue; waits only while there is room in none.
+    fn submit(&mut self, mut request: Box<Request>) -> Result<(), SendError> {
+        loop {
+            let mark = self.pool.returns();
+            match self.dispatcher.submit(request) {
+                Ok(()) => return Ok(()),
+                Err(refused) => request = refused,
+            }
+            if self.pool.wait_for_return(mark).is_err() {
+                return Err(self.failure());
+            }
+        }
+    }
+
+    fn end_round(&mut self) -> Result<Report, SendError> {
+        if self.pool.wait_for_all().is_err() {
+            return Err(self.failure());
+        }
+        self.command(Command::EndRound { round: self.round, sequence: self.sequence });
+        self.round += 1;
+        // The poller dropped its end if it failed.
+        self.reports.recv().map_err(|_| self.failure())
+    }
+
+    /// Baselines come back with their requests: what was in flight in the last round is at rest now.
+    fn take_back_baselines(&mut self) {
+        let Self { pool, baselines, .. } = self;
+        pool.for_each_free(|request| take_back(baselines, request));
+    }
+
+    fn command(&self, command: Command) {
+        // A poller that has failed takes no commands; what it failed of is found when it is joined.
+        let _ = self.commands.send(command);
+        self.doorbell.ring();
+    }
+
+    /// Why the poller closed the pool.
+    fn failure(&mut self) -> SendError {
+        match self.join() {
+            Ok(landing) => landing.outcome.err().unwrap_or(SendError::Failed),
+            Err(error) => error,
+        }
+    }
+
+    fn join(&mut self) -> Result<Landing, SendError> {
+        let thread = self.poller.take().ok_or(SendError::Failed)?;
+        thread.join().map_err(|_| SendError::Panicked)
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if self.poller.is_some() {
+            self.command(Command::Abandon);
+            // What it failed of, if it did, was asked for by nobody.
+            let _ = self.join();
+        }
+    }
+}
+
+fn take_back(cache: &mut BaselineCache, request: &mut Request) {
+    request.baselines.drain(..).flatten().for_each(|baseline| cache.give_back(baseline));
+}
+
+/// Makes the same offer on every connection, and agrees on what the destination answers.
+fn offer(
+    ram: &GuestRam,
+    connections: &mut [Connection],
+    config: &SenderConfig,
+) -> Result<Agreement, SendError> {
+    let count = connections.len();
+    let channels = u16::try_from(count).map_err(|_| SendError::Connections(count))?;
+    let max_pages = config.max_pages.0;
+    if !(1..=MAX_PAGES).contains(&max_pages) {
+        return Err(SendError::MaxPages(max_pages));
+    }
+    let mut offer = Offer {
+        versions: Versions::SPOKEN,
+        deflate_window_bits: config.deflate_window_bits,
+        migration: config.migration,
+        channel: 0,
+        channels,
+        max_pages,
+        max_payload_bytes: max_pages << ram.page_size().shift(),
+        methods: MethodSet::of(config.selector.methods()).with(Method::Zero).with(Method::Raw),
+        checksums: ChecksumSet::all(),
+        regions: Regions::of(ram)?,
+    };
+    for (channel, connection) in (0..channels).zip(&mut *connections) {
+        offer.channel = channel;
+        offer.write(connection)?;
+    }
+    let mut agreement = None;
+    for connection in connections {
+        agreement = Some(agree(&offer, &Answer::read(connection)?)?);
+    }
+    agreement.ok_or(SendError::Connections(count))
+}
+
+fn start(mut poller: Poller, doorbell: Arc<Doorbell>) -> Result<JoinHandle<Landing>, SendError> {
+    let dispatcher = Arc::clone(&poller.dispatcher);
+    let body = move || {
+        poll::run(&dispatcher, &doorbell, &mut poller);
+        poller.land()
+    };
+    thread::Builder::new().name("poller".into()).spawn(body).map_err(SendError::Thread)
+}

@@ -1,0 +1,219 @@
+//! The sender's poller: collects completions, frames and sends them, and gives the requests back.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender};
+use pageferry_accel::pool::Pool;
+use pageferry_accel::queue::{Completion, Failure};
+use pageferry_accel::request::Request;
+
+use super::SendError;
+use super::report::SendReport;
+use crate::connection::{Connection, write_both};
+use crate::dispatcher::Dispatcher;
+use crate::frame::{self, End, FrameId, Header, Kind, Limits, PagesHead, Report};
+use crate::poll::{Collect, Turn};
+use crate::rate::RateLimit;
+
+/// What the migration thread tells the poller. Nothing is in flight when it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    /// End the round on every channel, and hand over the destination's report.
+    EndRound {
+        /// The round.
+        round: u32,
+        /// The number of the next frame.
+        sequence: u64,
+    },
+    /// Say that nothing more will come, and stop.
+    Finish {
+        /// The round that would have come.
+        round: u32,
+        /// How many frames there were.
+        sequence: u64,
+    },
+    /// Stop at once.
+    Abandon,
+}
+
+/// What is left of a poller that stopped. Its ends of the channels are gone, so that nobody waits for it.
+pub(super) struct Landing {
+    pub(super) outcome: Result<(), SendError>,
+    pub(super) report: SendReport,
+    pub(super) connections: Vec<Connection>,
+}
+
+/// Owned by the poller's thread.
+pub(super) struct Poller {
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) limits: Limits,
+    pub(super) rate: RateLimit,
+    pub(super) commands: Receiver<Command>,
+    pub(super) reports: Sender<Report>,
+    pub(super) report: SendReport,
+    /// Header and tables of the frame that is being sent.
+    pub(super) head: Vec<u8>,
+    /// The connection whose turn it is.
+    pub(super) turn: usize,
+    /// Failed requests that found every queue full.
+    #[expect(clippy::vec_box, reason = "a request moves as one pointer")]
+    pub(super) waiting: Vec<Box<Request>>,
+    pub(super) outcome: Result<(), SendError>,
+}
+
+impl Collect for Poller {
+    fn collect(&mut self, completion: Completion) {
+        let Completion { request, result } = completion;
+        let sent = match result {
+            Ok(()) => self.send(&request),
+            Err(failure) => return self.encode_again(request, failure),
+        };
+        self.pool.put(request);
+        sent.unwrap_or_else(|error| self.fail(error));
+    }
+
+    fn turn(&mut self) -> Turn {
+        if self.outcome.is_err() {
+            return Turn::Stop;
+        }
+        self.submit_waiting();
+        match self.commands.try_recv() {
+            Err(_) => Turn::Rest,
+            Ok(Command::EndRound { round, sequence }) => {
+                self.end_round(round, sequence).unwrap_or_else(|error| self.fail(error));
+                Turn::Again
+            }
+            Ok(Command::Finish { round, sequence }) => {
+                self.head.clear();
+                frame::encode_finish(round, sequence, &mut self.head);
+                self.send_head_everywhere().unwrap_or_else(|error| self.fail(error));
+                Turn::Stop
+            }
+            Ok(Command::Abandon) => Turn::Stop,
+        }
+    }
+}
+
+impl Poller {
+    pub(super) fn land(self) -> Landing {
+        Landing { outcome: self.outcome, report: self.report, connections: self.connections }
+    }
+
+    /// Sends one frame on the connection whose turn it is.
+    fn send(&mut self, request: &Request) -> Result<(), SendError> {
+        if self.outcome.is_err() {
+            return Ok(());
+        }
+        let page_size = self.limits.page_size();
+        let head = PagesHead {
+            method: request.method,
+            round: request.round,
+            sequence: request.sequence,
+            checksum_kind: request.checksum_kind,
+            checksum: request.checksum,
+        };
+        self.head.clear();
+        head.encode(page_size, &request.runs, &request.segments, &mut self.head)?;
+        let payload = request.payload.bytes();
+        let early = self.rate.admit(self.head.len() + payload.len(), Instant::now());
+        if !early.is_zero() {
+            thread::sleep(early);
+        }
+        let channel = self.turn;
+        self.turn = (channel + 1) % self.connections.len();
+        let written = write_both(&mut self.connections[channel].writer, &self.head, payload);
+        written.map_err(|source| self.broken(channel, source))?;
+        self.report.add(request, self.head.len(), page_size.bytes());
+        Ok(())
+    }
+
+    /// A failed request goes to the next accelerator in the order of preference.
+    fn encode_again(&mut self, mut request: Box<Request>, failure: Failure) {
+        self.report.fallbacks.device_failed_requests += 1;
+        request.attempts += 1;
+        if self.dispatcher.is_exhausted(&request) {
+            let frame = FrameId { round: request.round, sequence: request.sequence };
+            self.fail(SendError::Encode { frame, failure });
+        }
+        self.waiting.push(request);
+    }
+
+    fn submit_waiting(&mut self) {
+        while let Some(request) = self.waiting.pop() {
+            if let Err(request) = self.dispatcher.submit(request) {
+                self.waiting.push(request);
+                return;
+            }
+        }
+    }
+
+    fn end_round(&mut self, round: u32, sequence: u64) -> Result<(), SendError> {
+        self.head.clear();
+        frame::encode_round_end(round, sequence, &mut self.head);
+        self.send_head_everywhere()?;
+        let report = self.read_report(round)?;
+        self.report.rounds += 1;
+        // The migration thread waits for it; if it is gone, so is the migration.
+        let _ = self.reports.send(report);
+        Ok(())
+    }
+
+    fn send_head_everywhere(&mut self) -> Result<(), SendError> {
+        for channel in 0..self.connections.len() {
+            let written = write_both(&mut self.connections[channel].writer, &self.head, &[]);
+            written.map_err(|source| self.broken(channel, source))?;
+            self.report.wire_bytes += self.head.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Why a connection broke: in the destination's words, if it left any.
+    fn broken(&mut self, channel: usize, source: std::io::Error) -> SendError {
+        if matches!(source.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) {
+            return SendError::Io { channel, source };
+        }
+        match self.read_frame() {
+            Err(given_up @ SendError::Destination { .. }) => given_up,
+            _ => SendError::Io { channel, source },
+        }
+    }
+
+    fn read_report(&mut self, round: u32) -> Result<Report, SendError> {
+        let (header, payload) = self.read_frame()?;
+        if header.kind != Kind::Report || header.round != round {
+            return Err(SendError::OutOfTurn { kind: header.kind, round });
+        }
+        Ok(Report::decode(&header, &payload)?)
+    }
+
+    /// Reads what the destination says on connection 0; if that is a failure, it is the error.
+    fn read_frame(&mut self) -> Result<(Header, Vec<u8>), SendError> {
+        let reader = &mut self.connections[0].reader;
+        let mut read = |buffer: &mut [u8]| {
+            reader.read_exact(buffer).map_err(|source| SendError::Io { channel: 0, source })
+        };
+        let mut bytes = [0; Header::BYTES];
+        read(&mut bytes)?;
+        let header = Header::decode(&bytes, &self.limits)?;
+        header.sent_by(End::Destination)?;
+        let mut payload = vec![0; header.payload_bytes as usize];
+        read(&mut payload)?;
+        if header.kind == Kind::Failure {
+            return Err(SendError::Destination { reason: frame::decode_failure(&header, &payload)? });
+        }
+        Ok((header, payload))
+    }
+
+    /// Keeps the first error and wakes whoever waits for a request.
+    fn fail(&mut self, error: SendError) {
+        if self.outcome.is_ok() {
+            self.outcome = Err(error);
+        }
+        self.pool.close();
+    }
+}

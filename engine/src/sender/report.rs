@@ -1,0 +1,131 @@
+//! What a sender did, in numbers.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use pageferry_accel::baseline::BaselineCounters;
+use pageferry_accel::method::Method;
+use pageferry_accel::request::{Detours, Request};
+use pageferry_accel::run::Segment;
+
+/// Everything that was sent until now.
+#[derive(Clone, Debug, Default)]
+pub struct SendReport {
+    /// Rounds that the destination confirmed.
+    pub rounds: u32,
+    /// Frames of pages.
+    pub frames: u64,
+    /// Pages that were not zero.
+    pub pages: u64,
+    /// Pages that were zero, counted apart.
+    pub zero_pages: u64,
+    /// Bytes of the pages that were not zero.
+    pub source_bytes: u64,
+    /// Bytes on the wire: headers, tables and payloads, zero pages' run tables too.
+    pub wire_bytes: u64,
+    /// What each method carried.
+    pub methods: MethodCounts,
+    /// Why pages went another way than asked for, and how many.
+    pub fallbacks: Fallbacks,
+    /// How long requests took from submission to completion.
+    pub request_time: RequestTime,
+    /// What the cache of baselines did.
+    pub baselines: BaselineCounters,
+}
+
+/// Pages and payload bytes by method.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MethodCounts([MethodCount; Method::ALL.len()]);
+
+/// What one method carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MethodCount {
+    /// Pages.
+    pub pages: u64,
+    /// Bytes of payload.
+    pub payload_bytes: u64,
+}
+
+/// How often the data path went round an obstacle, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fallbacks {
+    /// Pages sent raw since a delta method had no baseline for them.
+    pub no_baseline_pages: u64,
+    /// Pages sent raw since their delta did not fit a page.
+    pub overflow_pages: u64,
+    /// Pages sent raw since compressing them did not make them smaller.
+    pub did_not_shrink_pages: u64,
+    /// Requests that a full queue passed on to the next.
+    pub queue_full_requests: u64,
+    /// Requests that a queue which is gone passed on to the next.
+    pub queue_gone_requests: u64,
+    /// Requests that failed in a device and were encoded again by another.
+    pub device_failed_requests: u64,
+}
+
+/// The distribution of request times, exact to 1%.
+#[derive(Clone, Debug)]
+pub struct RequestTime(Histogram<u64>);
+
+impl MethodCounts {
+    /// What `method` carried.
+    #[must_use]
+    pub fn of(&self, method: Method) -> MethodCount {
+        self.0[usize::from(method.to_wire())]
+    }
+
+    fn add(&mut self, segment: Segment) {
+        let count = &mut self.0[usize::from(segment.method.to_wire())];
+        count.pages += u64::from(segment.pages.0);
+        count.payload_bytes += u64::from(segment.bytes);
+    }
+}
+
+impl RequestTime {
+    /// The time that a share `quantile` (0 to 1) of all requests took at most.
+    #[must_use]
+    pub fn quantile(&self, quantile: f64) -> Duration {
+        Duration::from_nanos(self.0.value_at_quantile(quantile))
+    }
+
+    /// The longest.
+    #[must_use]
+    pub fn max(&self) -> Duration {
+        Duration::from_nanos(self.0.max())
+    }
+
+    fn record(&mut self, time: Duration) {
+        self.0.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+impl Default for RequestTime {
+    fn default() -> Self {
+        // From a nanosecond to a minute; the bounds are constants that the library takes.
+        let histogram = Histogram::new_with_bounds(1, 60_000_000_000, 2);
+        Self(histogram.unwrap_or_else(|_| unreachable!("1 ns to 60 s at two digits is a valid histogram")))
+    }
+}
+
+impl SendReport {
+    /// Counts a request that was sent with a head of `head_bytes`.
+    pub(super) fn add(&mut self, request: &Request, head_bytes: usize, page_bytes: usize) {
+        let pages = u64::from(request.data_pages().0);
+        self.frames += 1;
+        self.pages += pages;
+        self.zero_pages += u64::from(request.pages().0) - pages;
+        self.source_bytes += pages * page_bytes as u64;
+        self.wire_bytes += (head_bytes + request.payload.bytes().len()) as u64;
+        request.segments.iter().for_each(|&segment| self.methods.add(segment));
+        self.fallbacks.add(request.detours);
+        self.request_time.record(request.submitted.elapsed());
+    }
+}
+
+impl Fallbacks {
+    fn add(&mut self, detours: Detours) {
+        self.no_baseline_pages += u64::from(detours.no_baseline);
+        self.overflow_pages += u64::from(detours.overflow);
+        self.did_not_shrink_pages += u64::from(detours.did_not_shrink);
+    }
+}

@@ -1,0 +1,76 @@
+//! Whole migrations from one guest's memory into another's.
+
+use std::sync::Arc;
+
+use pageferry_accel::method::Method;
+use pageferry_accel::units::{PageCount, PageSize};
+use pageferry_engine::dirty::DirtyBitmap;
+use pageferry_engine::handshake::MigrationId;
+use pageferry_engine::selector::Selector;
+use pageferry_engine::sender::SenderConfig;
+use pageferry_tests::{Noise, connections, fill, first_difference, guest, pages, receive, send};
+
+const METHODS: [Method; 6] =
+    [Method::Raw, Method::Deflate, Method::Zstd, Method::Lz4, Method::Xbzrle, Method::Delta];
+
+fn config(methods: &[Method]) -> SenderConfig {
+    SenderConfig::new(MigrationId([7; 16]), Selector::in_turn(methods.to_vec()).unwrap())
+}
+
+/// Sends everything, then twice what changed since, and compares the guests.
+fn migrate(config: SenderConfig, page_size: PageSize, channels: usize) {
+    let (source, destination) = (guest(300, page_size), guest(300, page_size));
+    fill(&source, 1);
+    let (ours, theirs) = connections(channels);
+    let receiver = receive(Arc::clone(&destination), theirs);
+    let mut sender = send(&source, ours, config).unwrap();
+    let mut dirty = DirtyBitmap::all(&source);
+    let mut noise = Noise(5);
+    for round in 0..3 {
+        let report = sender.send_round(&dirty).unwrap();
+        assert_eq!((report.round, report.pages), (round, dirty.count()));
+        assert_eq!(first_difference(&source, &destination), None, "after round {round}");
+        dirty.clear();
+        let mut bytes = vec![0; page_size.bytes()];
+        for page in pages(&source).filter(|page| page.0 % 3 != 1) {
+            source.copy_out(page, &mut bytes);
+            (0..20).for_each(|_| bytes[usize::try_from(noise.below(4096)).unwrap()] = noise.byte());
+            source.copy_in(page, &bytes);
+            dirty.set(page);
+        }
+    }
+    sender.send_round(&dirty).unwrap();
+    let (sent, _) = sender.finish().unwrap();
+    let (received, _) = receiver.join().unwrap().unwrap();
+    assert_eq!(first_difference(&source, &destination), None);
+    assert_eq!((sent.rounds, sent.frames, sent.pages), (4, received.frames, received.pages));
+    assert_eq!(sent.zero_pages, received.zero_pages);
+    assert_eq!(METHODS.iter().map(|&method| sent.methods.of(method).pages).sum::<u64>(), sent.pages);
+}
+
+#[test]
+fn every_method_moves_a_guest_through_several_rounds() {
+    for method in METHODS {
+        migrate(config(&[method]), PageSize::Kib4, 1);
+    }
+}
+
+#[test]
+fn all_methods_in_one_stream_over_many_connections_move_a_guest() {
+    migrate(config(&METHODS), PageSize::Kib4, 7);
+}
+
+#[test]
+fn every_page_size_and_request_size_moves_a_guest() {
+    for page_size in [PageSize::Kib16, PageSize::Kib64] {
+        migrate(config(&METHODS), page_size, 2);
+    }
+    for max_pages in [1, 8, 256, 1024] {
+        migrate(SenderConfig { max_pages: PageCount(max_pages), ..config(&METHODS) }, PageSize::Kib4, 2);
+    }
+}
+
+#[test]
+fn a_cache_that_holds_few_baselines_costs_bytes_and_no_pages() {
+    migrate(SenderConfig { baseline_bytes: 50 << 12, ..config(&[Method::Xbzrle]) }, PageSize::Kib4, 2);
+}
