@@ -103,6 +103,9 @@ impl Encoding<'_> {
             edges = rest;
         }
         let (runs, rest) = edges.as_chunks();
+        if shortest(runs) > self.out.len() - self.written {
+            return Err(Overflow);
+        }
         for &[start, end] in runs {
             self.put(base + usize::from(start), base + usize::from(end))?;
         }
@@ -142,6 +145,13 @@ impl Encoding<'_> {
         };
         Ok(())
     }
+}
+
+/// The least that `runs` can take: their bytes and two of lengths for each. Asked first, it spares a page that
+/// changed all over, and so overflows, most of its way.
+#[inline(always)]
+fn shortest(runs: &[[u16; 2]]) -> usize {
+    runs.iter().map(|[start, end]| usize::from(end - start) + 2).sum()
 }
 
 /// Writes two lengths and a changed run without touching a byte behind them; returns how many bytes they took.
