@@ -133,7 +133,7 @@ impl Offer {
 ///
 /// # Errors
 /// [`HandshakeError::Refused`] if the answer is a refusal, [`HandshakeError::Disagreement`] if the destination
-/// accepted what does not fit.
+/// accepted what does not fit, others if either states what cannot be, as none that was read does.
 pub fn agree(offer: &Offer, answer: &Answer) -> Result<Agreement, HandshakeError> {
     let acceptance = match answer {
         Answer::Accepted(acceptance) => acceptance,
@@ -141,20 +141,20 @@ pub fn agree(offer: &Offer, answer: &Answer) -> Result<Agreement, HandshakeError
             return Err(HandshakeError::Refused { refusal: *refusal, text: text.clone() });
         }
     };
+    offer.validate()?;
+    acceptance.validate()?;
     let mismatches = offer.mismatches(acceptance);
     if !mismatches.is_empty() {
         return Err(HandshakeError::Disagreement(mismatches));
     }
-    let max_pages = offer.max_pages.min(acceptance.max_pages);
-    let all_pages_bytes = max_pages << offer.page_size().shift();
     Ok(Agreement {
         version: acceptance.version,
         deflate_window_bits: offer.deflate_window_bits.min(acceptance.deflate_window_bits),
         migration: offer.migration,
         channels: offer.channels,
         limits: Limits {
-            max_pages,
-            max_payload_bytes: offer.max_payload_bytes.min(acceptance.max_payload_bytes).min(all_pages_bytes),
+            max_pages: offer.max_pages.min(acceptance.max_pages),
+            max_payload_bytes: offer.max_payload_bytes.min(acceptance.max_payload_bytes),
             methods: offer.methods.intersection(acceptance.methods),
             checksums: offer.checksums.intersection(acceptance.checksums),
             regions: offer.regions.clone(),

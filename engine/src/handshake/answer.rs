@@ -176,7 +176,7 @@ impl Acceptance {
         Ok(acceptance)
     }
 
-    fn validate(&self) -> Result<(), HandshakeError> {
+    pub(super) fn validate(&self) -> Result<(), HandshakeError> {
         wire::check_common(
             NAME.message,
             self.page_size,

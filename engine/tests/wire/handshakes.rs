@@ -192,11 +192,11 @@ fn both_ends_agree_on_the_least_of_each() {
 }
 
 #[test]
-fn the_payload_never_exceeds_the_pages_that_both_take() {
+fn a_frame_has_no_more_than_both_ends_take() {
     let local = Capabilities { max_pages: 2, max_payload_bytes: 8192, ..local() };
     let offer = Offer { max_pages: 63, max_payload_bytes: 63 << 12, ..offer() };
     let agreement = agree(&offer, &offer.check(&local).unwrap()).unwrap();
-    assert_eq!(agreement.limits().max_payload_bytes, 8192);
+    assert_eq!((agreement.limits().max_pages, agreement.limits().max_payload_bytes), (2, 8192));
     let wide = Capabilities { max_pages: 1024, max_payload_bytes: 1 << 22, ..local };
     let narrow = Offer { max_pages: 1, max_payload_bytes: 4096, ..offer };
     let agreement = agree(&narrow, &narrow.check(&wide).unwrap()).unwrap();
@@ -264,4 +264,17 @@ fn a_source_of_later_versions_too_is_spoken_to_in_this_one() {
     let offer = Offer { versions: Versions { min: 1, max: 9 }, ..offer() };
     let agreement = agree(&offer, &offer.check(&local()).unwrap()).unwrap();
     assert_eq!(agreement.version, 1);
+    let Answer::Accepted(good) = offer.check(&local()).unwrap() else { panic!("it fits") };
+    let found = agree(&offer, &Answer::Accepted(Acceptance { version: 2, ..good }));
+    assert!(matches!(found, Err(HandshakeError::Disagreement(_))), "{found:?}");
+}
+
+#[test]
+fn an_agreement_on_the_impossible_is_none() {
+    let offer = offer();
+    let Answer::Accepted(good) = offer.check(&local()).unwrap() else { panic!("it fits") };
+    let found = agree(&offer, &Answer::Accepted(Acceptance { max_pages: 2000, ..good }));
+    assert!(matches!(found, Err(HandshakeError::MaxPages { pages: 2000, .. })), "{found:?}");
+    let found = agree(&Offer { max_payload_bytes: 1, ..offer }, &Answer::Accepted(good));
+    assert!(matches!(found, Err(HandshakeError::MaxPayload { bytes: 1, .. })), "{found:?}");
 }

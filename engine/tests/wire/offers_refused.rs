@@ -4,8 +4,9 @@ use std::io::{self, Read};
 
 use pageferry_accel::checksum::crc32c;
 use pageferry_accel::method::MethodSet;
+use pageferry_accel::units::PageSize;
 use pageferry_engine::handshake::{Answer, Channels, HandshakeError, MigrationId, Offer, Refusal, Versions};
-use pageferry_engine::regions::RegionsError;
+use pageferry_engine::regions::{Regions, RegionsError};
 
 use crate::handshakes::{local, offer};
 
@@ -149,6 +150,7 @@ fn a_connection_that_differs_in_anything_else_is_refused() {
     let mut channels = Channels::new(offer()).unwrap();
     let other = Offer { channel: 1, ..offer() };
     let methods = MethodSet::of(&[]);
+    let regions = Regions::new(PageSize::Kib4, other.regions.as_slice()[..1].to_vec()).unwrap();
     for (differs, what) in [
         (Offer { migration: MigrationId([0; 16]), ..other.clone() }, "migration id"),
         (Offer { channels: 5, ..other.clone() }, "number of channels"),
@@ -158,6 +160,7 @@ fn a_connection_that_differs_in_anything_else_is_refused() {
         (Offer { max_payload_bytes: 4096, ..other.clone() }, "payload a frame"),
         (Offer { methods, ..other.clone() }, "methods"),
         (Offer { checksums: local().checksums, ..other.clone() }, "checksums"),
+        (Offer { regions, ..other.clone() }, "guest memory"),
     ] {
         let found = channels.join(&differs);
         let named = matches!(found, Err(HandshakeError::OfferDiffers { channel: 1, difference }) if difference == what);
