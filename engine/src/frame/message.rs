@@ -71,7 +71,8 @@ pub fn encode_round_end(round: u32, sequence: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&message(Kind::RoundEnd, round, sequence).encode(0));
 }
 
-/// Appends the frame that ends everything on one channel; `sequence` is how many frames of pages there were.
+/// Appends the frame that ends everything on one channel: `round` is the one that would come next, `sequence` how many
+/// frames of pages there were.
 pub fn encode_finish(round: u32, sequence: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&message(Kind::Finish, round, sequence).encode(0));
 }
