@@ -6,6 +6,8 @@ use super::{DecodeError, DoesNotFit};
 use crate::method::Method;
 
 /// An LZ4 encoder.
+///
+/// Measured as [`super::zstd::DEFAULT_LEVEL`] was: 3.0 µs a page to encode and 0.7 µs to decode, ratio 2.30.
 #[derive(Debug, Default)]
 pub struct Lz4(());
 
@@ -16,7 +18,8 @@ impl Lz4 {
         Self(())
     }
 
-    /// Writes `input` as one LZ4 block to the start of `output` and returns its length. Allocates nothing.
+    /// Writes `input` as one LZ4 block to the start of `output` and returns its length. Allocates nothing unless it
+    /// fails.
     ///
     /// # Errors
     /// [`DoesNotFit`] if the block is longer than `output`, whose bytes are then unspecified.
@@ -36,7 +39,7 @@ impl Unlz4 {
         Self(())
     }
 
-    /// Decodes `input`, all of it, to exactly `output`. Allocates nothing.
+    /// Decodes `input`, all of it, to exactly `output`. Allocates nothing unless it fails.
     ///
     /// The input may come from anyone: nothing is read or written outside the two slices.
     ///

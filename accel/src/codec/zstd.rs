@@ -7,7 +7,11 @@ use zstd_safe::{CCtx, CParameter, DCtx, ParamSwitch};
 use super::{DecodeError, DoesNotFit};
 use crate::method::Method;
 
-/// The level that moves most pages a second among those that shrink guest memory to a third or so.
+/// The level that moves most pages a second of those that shrink guest memory enough.
+///
+/// Measured on the 27046 non-zero pages of a Redis guest of 128 MiB, 63 a request, on a core of AMD Zen 5: 4.2 µs a
+/// page to encode and 1.9 µs to decode, ratio 2.82. zstd's own level 1 takes 4.8 and 2.0 µs for 2.97, level 2 6.3
+/// and 2.1 µs for 3.04, level -1 4.3 and 1.4 µs for 2.69. The benchmark `codecs` measures it again.
 pub const DEFAULT_LEVEL: i32 = 1;
 
 /// How [`DEFAULT_LEVEL`] searches, in place of zstd's own level 1.
@@ -37,7 +41,8 @@ pub struct UnknownLevel {
 pub struct Zstd(CCtx<'static>);
 
 impl Zstd {
-    /// An encoder of one level: below 0 faster, above 0 smaller.
+    /// An encoder of one level: below 0 faster, above 0 smaller. [`DEFAULT_LEVEL`] is tuned for requests; the others
+    /// are zstd's own, with matches up to 256 KiB back.
     ///
     /// # Errors
     /// [`UnknownLevel`] if zstd has no such level.
