@@ -1,1 +1,8 @@
-//! pageferry-benches
+//! What the benchmarks share: an accelerator that costs nothing, a destination that agrees to all, this machine's
+//! limits, and the stages of the data path held against them.
+
+pub mod clock;
+pub mod limits;
+pub mod null;
+pub mod sink;
+pub mod stages;
