@@ -9,15 +9,14 @@
 //! is refused when it is loaded, by the trial in [`Isal::load_from`].
 
 pub mod layout;
+mod trial;
+mod version;
 
-use std::ffi::{CStr, OsStr, c_char, c_int};
-use std::mem::MaybeUninit;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, c_int};
 use std::ptr;
 use std::sync::Arc;
 
-use layout::{InflateState, LEVEL_BUFFER_BYTES, MAX_LEVEL, ZStream};
+use layout::{InflateState, LEVEL_BUFFER_BYTES, ZStream};
 use libloading::Library;
 
 /// The name by which the dynamic linker finds the library (Debian package `libisal2`).
@@ -152,10 +151,10 @@ impl Isal {
             deflate_stateless,
             inflate_init: function!("isal_inflate_init"),
             inflate_stateless: function!("isal_inflate_stateless"),
-            version: version_of(&library, deflate_stateless),
+            version: version::version_of(&library, deflate_stateless),
             _library: library,
         });
-        trial(&isal).map_err(|detail| LoadError::Trial { name: shown(), detail })?;
+        trial::run(&isal).map_err(|detail| LoadError::Trial { name: shown(), detail })?;
         Ok(isal)
     }
 
@@ -336,86 +335,10 @@ impl<T> Guarded<T> {
     }
 }
 
-/// The release: what the library says of itself (from 2.32 on), else what the name of its file says.
-fn version_of(library: &Library, deflate: DeflateFn) -> Option<String> {
-    type VersionFn = unsafe extern "C" fn() -> *const c_char;
-    // SAFETY: isal_api.h declares the function with this type; it returns a string that is never freed.
-    let said = unsafe {
-        library
-            .get::<VersionFn>("isal_get_version_str")
-            .ok()
-            .map(|version| version())
-            .filter(|text| !text.is_null())
-            .map(|text| CStr::from_ptr(text).to_string_lossy().into_owned())
-    };
-    said.or_else(|| version_of_file(&std::fs::canonicalize(file_of(deflate)?).ok()?))
-}
-
-/// The file from which a function was loaded.
-fn file_of(function: DeflateFn) -> Option<PathBuf> {
-    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: dladdr only compares the address; on success it fills info, and dli_fname is a string of the
-    // dynamic linker that lives as long as the library is loaded, which it is: the caller holds it.
-    unsafe {
-        if libc::dladdr(function as *const libc::c_void, info.as_mut_ptr()) == 0 {
-            return None;
-        }
-        let name = info.assume_init().dli_fname;
-        (!name.is_null()).then(|| PathBuf::from(OsStr::from_bytes(CStr::from_ptr(name).to_bytes())))
-    }
-}
-
-/// `libisal.so.2.0.30` is release 2.30: the build numbers its file so.
-fn version_of_file(path: &Path) -> Option<String> {
-    let minor = path.file_name()?.to_str()?.strip_prefix("libisal.so.2.0.")?;
-    minor.parse::<u32>().ok().map(|minor| format!("2.{minor}"))
-}
-
-/// Compresses and decompresses a known buffer at each level.
-fn trial(isal: &Arc<Isal>) -> Result<(), &'static str> {
-    let input = trial_input();
-    let mut encoded = vec![0; input.len()];
-    let mut decoded = vec![0; input.len()];
-    let mut decompressor = Decompressor::new(Arc::clone(isal));
-    for level in 0..=MAX_LEVEL {
-        for window_bits in [12, MAX_WINDOW_BITS] {
-            let mut compressor =
-                Compressor::new(Arc::clone(isal), level, window_bits).map_err(|_| "a level is missing")?;
-            let length = compressor.compress(&input, &mut encoded).map_err(|_| "it could not compress")?;
-            if !compressor.stream.is_intact() {
-                return Err("it wrote past the end of isal_zstream");
-            }
-            if length > input.len() / 2 {
-                return Err("what it compressed did not shrink");
-            }
-            let inflated = decompressor
-                .decompress(&encoded[..length], &mut decoded)
-                .map_err(|_| "it could not decompress what it compressed")?;
-            if !decompressor.state.is_intact() {
-                return Err("it wrote past the end of inflate_state");
-            }
-            if inflated.consumed != length || inflated.produced != input.len() || decoded != input {
-                return Err("what it decompressed is not what it compressed");
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Text-like bytes with matches near and far, longer than the largest window.
-fn trial_input() -> Vec<u8> {
-    let mut state = 1_u32;
-    (0..96 * 1024_usize)
-        .map(|position| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let noise = u8::try_from(state >> 29).unwrap_or(0);
-            if position % 4096 < 2048 { 0 } else { b'a' + noise }
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::layout::MAX_LEVEL;
+    use super::trial::trial_input;
     use super::*;
 
     #[test]
@@ -433,14 +356,6 @@ mod tests {
     fn another_library_is_refused_by_the_function_it_lacks() {
         let error = Isal::load_from(OsStr::new("libc.so.6")).unwrap_err();
         assert!(matches!(error, LoadError::MissingSymbol { .. }), "{error:?}");
-    }
-
-    #[test]
-    fn the_file_name_tells_the_release() {
-        let of = |name: &str| version_of_file(Path::new(name));
-        assert_eq!(of("/usr/lib/libisal.so.2.0.30").as_deref(), Some("2.30"));
-        assert_eq!(of("/usr/lib/libisal.so.2"), None);
-        assert_eq!(of("/usr/lib/libisal.so.2.0.x"), None);
     }
 
     #[test]
