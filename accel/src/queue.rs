@@ -142,7 +142,8 @@ impl fmt::Display for Provenance {
 /// A request that came back from a device, with what became of it.
 #[derive(Debug)]
 pub struct Completion {
-    /// The request, whole again.
+    /// The request, whole again. If it failed, its runs are the pages that they were, and its baselines are either
+    /// untouched or forgotten: another queue begins anew with them.
     pub request: Box<Request>,
     /// Done, or why not.
     pub result: Result<(), Failure>,

@@ -1,12 +1,12 @@
 //! Requests to queues: round robin, past the full ones, and to the next accelerator when all are.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
 use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::method::Method;
 use pageferry_accel::queue::{
-    Accelerator, Attachment, Capabilities, Completion, OpenError, Queue, RefusalReason,
+    Accelerator, Attachment, Capabilities, Completion, OpenError, Queue, RefusalReason, Refused,
 };
 use pageferry_accel::request::{Direction, Request};
 
@@ -30,6 +30,7 @@ struct Lane {
     turn: AtomicUsize,
     /// Whether its completions ring the doorbell.
     rings: bool,
+    /// One order for all lanes, so that of several threads that were refused the last one finds them all empty.
     in_flight: AtomicUsize,
 }
 
@@ -73,24 +74,54 @@ impl Dispatcher {
         self.lanes.iter().filter(move |lane| lane.capabilities.can(method, direction))
     }
 
-    /// Hands a request to a queue, or back if every queue that could take it is full.
+    /// Hands a request to a queue, or back if no queue that could take it has room.
     ///
     /// A request that failed before goes past as many accelerators, but not past the last.
-    pub(crate) fn submit(&self, mut request: Box<Request>) -> Result<(), Box<Request>> {
+    ///
+    /// # Errors
+    /// [`Refused`] is [`RefusalReason::Gone`] if every such queue is, and will never take it.
+    pub(crate) fn submit(&self, mut request: Box<Request>) -> Result<(), Refused> {
         let (method, direction) = (request.method, request.direction);
         let passed = request.attempts.min(self.capable(method, direction).count().saturating_sub(1));
+        let mut reason = RefusalReason::Gone;
         for lane in self.capable(method, direction).skip(passed) {
-            match lane.submit(request, &self.fallbacks) {
-                Ok(()) => {
-                    if !lane.rings {
-                        self.doorbell.ring();
-                    }
-                    return Ok(());
+            let Err(refused) = lane.submit(request, &self.fallbacks) else {
+                if !lane.rings {
+                    self.doorbell.ring();
                 }
-                Err(refused) => request = refused,
+                return Ok(());
+            };
+            request = refused.request;
+            if refused.reason == RefusalReason::Full {
+                reason = RefusalReason::Full;
             }
         }
-        Err(request)
+        Err(Refused { request, reason })
+    }
+
+    /// Hands over what waits, as far as there is room. Says whether the rest can sleep until something comes back:
+    /// it cannot while nothing is out, as when a device shared with others refused.
+    ///
+    /// # Errors
+    /// [`Refused`] if every queue that could take a request is gone.
+    #[expect(clippy::vec_box, reason = "a request moves as one pointer")]
+    pub(crate) fn submit_waiting(&self, waiting: &mut Vec<Box<Request>>) -> Result<bool, Refused> {
+        while let Some(request) = waiting.pop() {
+            match self.submit(request) {
+                Ok(()) => {}
+                Err(refused) if refused.reason == RefusalReason::Gone => return Err(refused),
+                Err(refused) => {
+                    waiting.push(refused.request);
+                    return Ok(!self.is_idle());
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether nothing is in flight, so that nothing will come back and make room.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.in_flight.load(SeqCst) == 0)
     }
 
     /// Appends whatever completed on any queue.
@@ -100,7 +131,7 @@ impl Dispatcher {
 
     /// Whether something is in flight whose completion will not ring.
     pub(crate) fn must_poll(&self) -> bool {
-        self.lanes.iter().any(|lane| !lane.rings && lane.in_flight.load(Relaxed) > 0)
+        self.lanes.iter().any(|lane| !lane.rings && lane.in_flight.load(SeqCst) > 0)
     }
 
     /// Requests that a full queue passed on, and those that a queue that is gone did.
@@ -121,30 +152,34 @@ impl Lane {
         })
     }
 
-    fn submit(&self, mut request: Box<Request>, fallbacks: &QueueFallbacks) -> Result<(), Box<Request>> {
+    fn submit(&self, mut request: Box<Request>, fallbacks: &QueueFallbacks) -> Result<(), Refused> {
         let turn = self.turn.fetch_add(1, Relaxed);
         // Counted before it is there, so that a poller never sees it completed and not yet in flight.
-        self.in_flight.fetch_add(1, Relaxed);
+        self.in_flight.fetch_add(1, SeqCst);
+        let mut reason = RefusalReason::Gone;
         for offset in 0..self.queues.len() {
             match self.queues[(turn + offset) % self.queues.len()].submit(request) {
                 Ok(()) => return Ok(()),
                 Err(refused) => {
                     request = refused.request;
                     let counter = match refused.reason {
-                        RefusalReason::Full => &fallbacks.full,
+                        RefusalReason::Full => {
+                            reason = RefusalReason::Full;
+                            &fallbacks.full
+                        }
                         RefusalReason::Gone => &fallbacks.gone,
                     };
                     counter.fetch_add(1, Relaxed);
                 }
             }
         }
-        self.in_flight.fetch_sub(1, Relaxed);
-        Err(request)
+        self.in_flight.fetch_sub(1, SeqCst);
+        Err(Refused { request, reason })
     }
 
     fn poll(&self, completions: &mut Vec<Completion>) {
         let before = completions.len();
         self.queues.iter().for_each(|queue| queue.poll(completions));
-        self.in_flight.fetch_sub(completions.len() - before, Relaxed);
+        self.in_flight.fetch_sub(completions.len() - before, SeqCst);
     }
 }

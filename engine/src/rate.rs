@@ -14,8 +14,8 @@ pub(crate) struct RateLimit {
 const SLACK: Duration = Duration::from_millis(5);
 
 impl RateLimit {
-    pub(crate) fn new(bytes_per_s: Option<u64>) -> Self {
-        Self { bytes_per_s: bytes_per_s.filter(|&rate| rate > 0), due: Instant::now() }
+    pub(crate) fn new(bytes_per_s: Option<u64>, now: Instant) -> Self {
+        Self { bytes_per_s: bytes_per_s.filter(|&rate| rate > 0), due: now }
     }
 
     /// How long to sleep before sending `bytes` more.
@@ -36,7 +36,7 @@ mod tests {
     fn a_second_of_frames_takes_a_second_less_the_slack() {
         let mut now = Instant::now();
         let begun = now;
-        let mut limit = RateLimit::new(Some(1_000_000));
+        let mut limit = RateLimit::new(Some(1_000_000), begun);
         for _ in 0..1001 {
             now += limit.admit(1000, now);
         }
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn time_that_was_not_used_is_not_saved_up() {
         let now = Instant::now();
-        let mut limit = RateLimit::new(Some(1_000_000));
+        let mut limit = RateLimit::new(Some(1_000_000), now);
         limit.admit(1000, now);
         let later = now + Duration::from_secs(60);
         limit.admit(1_000_000, later);
@@ -57,7 +57,8 @@ mod tests {
     #[test]
     fn no_limit_never_sleeps() {
         for rate in [None, Some(0)] {
-            assert_eq!(RateLimit::new(rate).admit(usize::MAX, Instant::now()), Duration::ZERO);
+            let now = Instant::now();
+            assert_eq!(RateLimit::new(rate, now).admit(usize::MAX, now), Duration::ZERO);
         }
     }
 }

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use super::CpuConfig;
 use super::decode::Decoder;
 use super::encode::Encoder;
+use crate::baseline::Baseline;
 use crate::doorbell::Doorbell;
 use crate::queue::{Attachment, Completion, Failure, OpenError, Queue, RefusalReason, Refused};
 use crate::request::{Direction, Request};
@@ -92,8 +93,11 @@ impl Desk {
         for mut request in requests {
             let begun = Instant::now();
             // A codec that panics must not take the request with it, and with it the migration.
-            let result = catch_unwind(AssertUnwindSafe(|| self.run(&mut request)))
-                .unwrap_or(Err(Failure::Device { device: NAME, status: "the worker panicked" }));
+            let result = catch_unwind(AssertUnwindSafe(|| self.run(&mut request))).unwrap_or_else(|_| {
+                // Whether the baselines are still the old ones or already the new ones, nobody knows.
+                request.baselines.iter_mut().flatten().for_each(Baseline::forget);
+                Err(Failure::Device { device: NAME, status: "the worker panicked" })
+            });
             request.service = begun.elapsed();
             if completed.send(Completion { request, result }).is_err() {
                 return;

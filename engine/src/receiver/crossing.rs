@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::pool::{Pool, PoolSize};
-use pageferry_accel::queue::Completion;
+use pageferry_accel::queue::{Completion, Failure};
 use pageferry_accel::request::Request;
 use pageferry_accel::units::PageCount;
 
@@ -14,7 +15,7 @@ use super::gate::RoundGate;
 use super::seen::SeenPages;
 use crate::connection::{Interrupt, Writer, write_both};
 use crate::dispatcher::Dispatcher;
-use crate::frame::{self, FrameId, Limits, Report};
+use crate::frame::{self, FrameId, Header, Kind, Limits, Report};
 use crate::handshake::Agreement;
 use crate::poll::{Collect, Turn};
 
@@ -55,6 +56,8 @@ pub(super) struct Crossing {
 struct Tally {
     /// What has arrived of this round.
     round: Report,
+    /// What the first channel that ended it said: its last frame's kind and number.
+    end: Option<(Kind, u64)>,
     done: ReceiveReport,
 }
 
@@ -91,13 +94,41 @@ impl Crossing {
         lock(&self.tally).round.round
     }
 
+    /// Holds how a channel ends the round, or everything, against what the others say.
+    ///
+    /// # Errors
+    /// [`ReceiveError::EndsApart`] if they differ.
+    pub(super) fn announce_end(&self, header: &Header) -> Result<(), ReceiveError> {
+        let (other_kind, other_sequence) =
+            *lock(&self.tally).end.get_or_insert((header.kind, header.sequence));
+        if (other_kind, other_sequence) == (header.kind, header.sequence) {
+            Ok(())
+        } else {
+            let (frame, kind) = (header.id(), header.kind);
+            Err(ReceiveError::EndsApart { frame, kind, other_kind, other_sequence })
+        }
+    }
+
+    /// Ends everything when all channels have: there is nothing that was not confirmed.
+    ///
+    /// # Errors
+    /// [`ReceiveError::Unconfirmed`] in the middle of a round, [`ReceiveError::Lost`] if it is not as many frames as
+    /// the source sent.
+    pub(super) fn settle_finish(&self, header: &Header) -> Result<(), ReceiveError> {
+        self.wait_for_all()?;
+        let tally = lock(&self.tally);
+        match tally.round.frames {
+            0 => tally.check_received(header.sequence),
+            frames => Err(ReceiveError::Unconfirmed { frame: header.id(), frames }),
+        }
+    }
+
     /// Ends the round when all channels have, once every page of it is in place: counts, and reports to the source.
     ///
     /// # Errors
     /// [`ReceiveError::Lost`] if it is not as many frames as the source sent; what broke connection 0.
     pub(super) fn settle_round(&self, sent: u64) -> Result<(), ReceiveError> {
-        // Closed means failed, and then somebody else's error is the one that counts.
-        self.pool.wait_for_all().map_err(|_| ReceiveError::Panicked)?;
+        self.wait_for_all()?;
         let report = lock(&self.tally).end_round(sent)?;
         self.seen.clear();
         let mut message = Vec::new();
@@ -139,12 +170,26 @@ impl Crossing {
         Ok((lock(&self.tally).done, answers, self.interrupts))
     }
 
+    fn wait_for_all(&self) -> Result<(), ReceiveError> {
+        // Closed means failed, and then somebody else's error is the one that counts.
+        self.pool.wait_for_all().map_err(|_| ReceiveError::Panicked)
+    }
+
     fn tell(&self, message: &[u8]) -> std::io::Result<()> {
         write_both(&mut lock(&self.answers), message, &[])
     }
 }
 
 impl Tally {
+    fn check_received(&self, sent: u64) -> Result<(), ReceiveError> {
+        let received = self.done.frames + self.round.frames;
+        if received == sent {
+            Ok(())
+        } else {
+            Err(ReceiveError::Lost { round: self.round.round, received, sent })
+        }
+    }
+
     fn count(&mut self, request: &Request) {
         let pages = u64::from(request.pages().0);
         self.round.frames += 1;
@@ -154,13 +199,11 @@ impl Tally {
     }
 
     fn end_round(&mut self, sent: u64) -> Result<Report, ReceiveError> {
+        self.check_received(sent)?;
         let ended = self.round;
-        let received = self.done.frames + ended.frames;
-        if received != sent {
-            return Err(ReceiveError::Lost { round: ended.round, received, sent });
-        }
+        self.end = None;
         self.done.rounds += 1;
-        self.done.frames = received;
+        self.done.frames += ended.frames;
         self.done.pages += ended.pages - ended.zero_pages;
         self.done.zero_pages += ended.zero_pages;
         self.done.payload_bytes += ended.payload_bytes;
@@ -170,23 +213,59 @@ impl Tally {
 }
 
 /// The receiver's poller: counts what was verified, and gives the request back.
-pub(super) struct Recycler<'a>(pub(super) &'a Crossing);
+pub(super) struct Recycler<'a> {
+    crossing: &'a Crossing,
+    /// Requests that failed in a device, on their way to the next.
+    #[expect(clippy::vec_box, reason = "a request moves as one pointer")]
+    waiting: Vec<Box<Request>>,
+}
+
+impl<'a> Recycler<'a> {
+    pub(super) fn new(crossing: &'a Crossing) -> Self {
+        Self { crossing, waiting: Vec::new() }
+    }
+
+    /// A device that failed says nothing about the pages: the next accelerator may do better.
+    fn decode_again(&mut self, mut request: Box<Request>, failure: Failure) {
+        request.attempts += 1;
+        let spoiled = !matches!(failure, Failure::Device { .. });
+        if spoiled || self.crossing.dispatcher.is_exhausted(&request) {
+            let frame = FrameId { round: request.round, sequence: request.sequence };
+            self.crossing.fail(ReceiveError::Pages { frame, failure });
+            self.crossing.pool.put(request);
+        } else {
+            self.waiting.push(request);
+        }
+    }
+}
 
 impl Collect for Recycler<'_> {
     fn collect(&mut self, completion: Completion) {
         let Completion { request, result } = completion;
         match result {
-            Ok(()) => lock(&self.0.tally).count(&request),
-            Err(failure) => {
-                let frame = FrameId { round: request.round, sequence: request.sequence };
-                self.0.fail(ReceiveError::Pages { frame, failure });
+            Ok(()) => {
+                lock(&self.crossing.tally).count(&request);
+                self.crossing.pool.put(request);
             }
+            Err(failure) => self.decode_again(request, failure),
         }
-        self.0.pool.put(request);
     }
 
     fn turn(&mut self) -> Turn {
-        if self.0.ended.load(SeqCst) { Turn::Stop } else { Turn::Rest }
+        if self.crossing.ended.load(SeqCst) {
+            return Turn::Stop;
+        }
+        match self.crossing.dispatcher.submit_waiting(&mut self.waiting) {
+            Ok(true) => Turn::Rest,
+            Ok(false) => {
+                thread::yield_now();
+                Turn::Again
+            }
+            Err(refused) => {
+                self.crossing.fail(ReceiveError::QueuesGone(refused.request.method));
+                Turn::Stop
+            }
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::io;
 
+use pageferry_accel::method::Method;
 use pageferry_accel::queue::{Failure, OpenError};
 
-use crate::frame::{FrameError, FrameId};
+use crate::frame::{FrameError, FrameId, Kind};
 use crate::handshake::{HandshakeError, Refusal};
 use crate::regions::RegionsError;
 
@@ -48,6 +49,19 @@ pub enum ReceiveError {
         /// What the system said.
         source: io::Error,
     },
+    /// A connection broke or ended in the middle of a frame.
+    #[error("{frame} broke off on connection {channel}: {source}")]
+    BrokenOff {
+        /// The frame.
+        frame: FrameId,
+        /// Which connection.
+        channel: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Not every connection that the offer announced has come.
+    #[error("{0} connections of the migration are missing: join them all before accepting it")]
+    Missing(usize),
     /// A frame breaks the rules.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -77,6 +91,28 @@ pub enum ReceiveError {
         /// The round that is on.
         current: u32,
     },
+    /// The channels do not agree on how a round ends.
+    #[error(
+        "{frame} is a {kind} frame where another connection brought a {other_kind} frame with number {other_sequence}"
+    )]
+    EndsApart {
+        /// The frame that came later.
+        frame: FrameId,
+        /// Its kind.
+        kind: Kind,
+        /// The kind of the one that came before.
+        other_kind: Kind,
+        /// The number of the one that came before.
+        other_sequence: u64,
+    },
+    /// The source finished in the middle of a round, whose pages nobody has confirmed.
+    #[error("{frame} finishes the migration, but round {round} has {frames} frames and no end", round = .frame.round)]
+    Unconfirmed {
+        /// The frame that finished.
+        frame: FrameId,
+        /// Frames of pages that came in the round.
+        frames: u64,
+    },
     /// The source sent more frames than came, or fewer.
     #[error("round {round} ended after {received} frames, the source says it sent {sent}")]
     Lost {
@@ -87,6 +123,9 @@ pub enum ReceiveError {
         /// Frames that the source says it sent until then.
         sent: u64,
     },
+    /// Every queue that could decode is gone.
+    #[error("every queue that decodes {0} is gone: add the CPU to the accelerators")]
+    QueuesGone(Method),
     /// A thread of the receiver died.
     #[error("a thread of the receiver panicked; this is a defect of pageferry")]
     Panicked,

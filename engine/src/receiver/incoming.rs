@@ -70,13 +70,19 @@ impl Incoming {
     /// `accelerators` are tried in their order; the last one, most often the CPU, is the one to fall back on.
     ///
     /// # Errors
-    /// [`ReceiveError`] if the offer does not fit, in which case the source is told all of why, or if an accelerator
-    /// cannot be opened.
+    /// [`ReceiveError`] if connections are missing or the offer does not fit, in which case the source is told all of
+    /// why, or if an accelerator cannot be opened.
     pub fn accept(
         mut self,
         ram: Arc<GuestRam>,
         accelerators: &[Arc<dyn Accelerator>],
     ) -> Result<Receiver, ReceiveError> {
+        let missing = self.missing();
+        if missing > 0 {
+            let error = ReceiveError::Missing(missing);
+            self.answer(&Answer::reject(Refusal::Channels, &error));
+            return Err(error);
+        }
         let local = capabilities(&ram, accelerators)?;
         let answer = match self.offer().check(&local) {
             Ok(answer) => answer,

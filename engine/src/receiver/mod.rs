@@ -90,7 +90,7 @@ fn receive<'scope>(
     readers: Vec<Reader>,
 ) -> Vec<Reader> {
     let poller = spawn(scope, crossing, "poller".into(), move || {
-        poll::run(&crossing.dispatcher, &crossing.doorbell, &mut Recycler(crossing));
+        poll::run(&crossing.dispatcher, &crossing.doorbell, &mut Recycler::new(crossing));
     });
     let channels: Vec<_> = readers
         .into_iter()

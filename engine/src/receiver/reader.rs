@@ -1,7 +1,9 @@
 //! One channel: reads frames, checks them, and hands them to the queues.
 
 use std::io::Read;
+use std::thread;
 
+use pageferry_accel::queue::RefusalReason;
 use pageferry_accel::request::{Direction, Request};
 
 use super::ReceiveError;
@@ -44,7 +46,7 @@ impl<'a> ChannelReader<'a> {
             match header.kind {
                 Kind::Pages => self.read_pages(&header)?,
                 Kind::RoundEnd => self.end_round(&header)?,
-                Kind::Finish => return Ok(()),
+                Kind::Finish => return self.finish(&header),
                 // `sent_by` refuses these from the source.
                 Kind::Report | Kind::Failure => {}
             }
@@ -78,7 +80,7 @@ impl<'a> ChannelReader<'a> {
     fn read_request(&mut self, header: &Header, request: &mut Request) -> Result<(), Stop> {
         let mut tables = std::mem::take(&mut self.tables);
         tables.resize(header.tables_bytes(), 0);
-        let read = self.read(&mut tables);
+        let read = self.read_rest(header, &mut tables);
         self.tables = tables;
         read?;
         let limits = &self.crossing.limits;
@@ -93,28 +95,48 @@ impl<'a> ChannelReader<'a> {
         request.checksum_kind = header.checksum_kind;
         request.checksum = header.checksum;
         request.payload.set_filled(header.payload_bytes as usize);
-        self.read(&mut request.payload.buffer()[..header.payload_bytes as usize])
+        self.read_rest(header, &mut request.payload.buffer()[..header.payload_bytes as usize])
     }
 
     /// Hands the request to a queue; waits only while there is room in none.
     fn submit(&self, mut request: Box<Request>) -> Result<(), Stop> {
         loop {
             let mark = self.crossing.pool.returns();
-            match self.crossing.dispatcher.submit(request) {
-                Ok(()) => return Ok(()),
-                Err(refused) => request = refused,
+            let Err(refused) = self.crossing.dispatcher.submit(request) else { return Ok(()) };
+            request = refused.request;
+            if refused.reason == RefusalReason::Gone {
+                return Err(ReceiveError::QueuesGone(request.method).into());
             }
-            self.crossing.pool.wait_for_return(mark).map_err(|_| Stop::Elsewhere)?;
+            if self.crossing.dispatcher.is_idle() {
+                // Refused though nothing of ours is there: somebody else's work fills the queue, and will not tell.
+                thread::yield_now();
+            } else {
+                self.crossing.pool.wait_for_return(mark).map_err(|_| Stop::Elsewhere)?;
+            }
         }
     }
 
     fn end_round(&self, header: &Header) -> Result<(), Stop> {
+        self.crossing.announce_end(header)?;
         self.crossing.gate.pass(|| self.crossing.settle_round(header.sequence).map_err(Stop::Failed))
+    }
+
+    /// Nobody is finished before all channels are: what comes on another one would be nobody's.
+    fn finish(&self, header: &Header) -> Result<(), Stop> {
+        self.crossing.announce_end(header)?;
+        self.crossing.gate.pass(|| self.crossing.settle_finish(header).map_err(Stop::Failed))
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<(), Stop> {
         let channel = self.channel;
         self.reader.read_exact(buffer).map_err(|source| ReceiveError::Io { channel, source }.into())
+    }
+
+    /// Reads what belongs to a frame whose header has come.
+    fn read_rest(&mut self, header: &Header, buffer: &mut [u8]) -> Result<(), Stop> {
+        let (frame, channel) = (header.id(), self.channel);
+        let broken_off = |source| ReceiveError::BrokenOff { frame, channel, source };
+        self.reader.read_exact(buffer).map_err(|source| broken_off(source).into())
     }
 }
 

@@ -80,6 +80,9 @@ pub enum SendError {
         /// What the last one said.
         failure: Failure,
     },
+    /// Every queue that could encode is gone.
+    #[error("every queue that encodes {0} is gone: add the CPU to the accelerators")]
+    QueuesGone(Method),
     /// A device left tables that no frame can have.
     #[error("a device left a request that no frame can hold: {0}")]
     Tables(#[from] EncodeError),

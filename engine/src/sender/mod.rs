@@ -6,6 +6,7 @@ mod report;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender as ChannelSender, bounded};
 use pageferry_accel::baseline::BaselineCache;
@@ -13,7 +14,7 @@ use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::guest::GuestRam;
 use pageferry_accel::method::{Method, MethodSet};
 use pageferry_accel::pool::{Pool, PoolSize};
-use pageferry_accel::queue::{Accelerator, Attachment};
+use pageferry_accel::queue::{Accelerator, Attachment, RefusalReason};
 use pageferry_accel::request::{Direction, Request};
 use pageferry_accel::units::PageCount;
 
@@ -126,7 +127,7 @@ impl Sender {
             connections,
             head: Vec::with_capacity(crate::frame::Header::BYTES + limits.max_tables_bytes()),
             limits,
-            rate: RateLimit::new(config.max_bytes_per_s),
+            rate: RateLimit::new(config.max_bytes_per_s, Instant::now()),
             commands: received,
             reports: to_report,
             report: SendReport::default(),
@@ -177,7 +178,7 @@ impl Sender {
         if report.pages == pages {
             Ok(report)
         } else {
-            Err(SendError::Count { round, sent: pages, reported: report.pages })
+            Err(self.give_up(SendError::Count { round, sent: pages, reported: report.pages }))
         }
     }
 
@@ -222,11 +223,15 @@ impl Sender {
     fn submit(&mut self, mut request: Box<Request>) -> Result<(), SendError> {
         loop {
             let mark = self.pool.returns();
-            match self.dispatcher.submit(request) {
-                Ok(()) => return Ok(()),
-                Err(refused) => request = refused,
+            let Err(refused) = self.dispatcher.submit(request) else { return Ok(()) };
+            request = refused.request;
+            if refused.reason == RefusalReason::Gone {
+                return Err(self.give_up(SendError::QueuesGone(request.method)));
             }
-            if self.pool.wait_for_return(mark).is_err() {
+            if self.dispatcher.is_idle() {
+                // Refused though nothing of ours is there: somebody else's work fills the queue, and will not tell.
+                thread::yield_now();
+            } else if self.pool.wait_for_return(mark).is_err() {
                 return Err(self.failure());
             }
         }
@@ -252,6 +257,15 @@ impl Sender {
         // A poller that has failed takes no commands; what it failed of is found when it is joined.
         let _ = self.commands.send(command);
         self.doorbell.ring();
+    }
+
+    /// Ends the poller for a reason that it does not know of.
+    fn give_up(&mut self, error: SendError) -> SendError {
+        self.command(Command::Abandon);
+        match self.join() {
+            Ok(Landing { outcome: Err(earlier), .. }) => earlier,
+            _ => error,
+        }
     }
 
     /// Why the poller closed the pool.

@@ -81,7 +81,17 @@ impl Collect for Poller {
         if self.outcome.is_err() {
             return Turn::Stop;
         }
-        self.submit_waiting();
+        match self.dispatcher.submit_waiting(&mut self.waiting) {
+            Ok(true) => {}
+            Ok(false) => {
+                thread::yield_now();
+                return Turn::Again;
+            }
+            Err(refused) => {
+                self.fail(SendError::QueuesGone(refused.request.method));
+                return Turn::Stop;
+            }
+        }
         match self.commands.try_recv() {
             Err(_) => Turn::Rest,
             Ok(Command::EndRound { round, sequence }) => {
@@ -141,15 +151,6 @@ impl Poller {
             self.fail(SendError::Encode { frame, failure });
         }
         self.waiting.push(request);
-    }
-
-    fn submit_waiting(&mut self) {
-        while let Some(request) = self.waiting.pop() {
-            if let Err(request) = self.dispatcher.submit(request) {
-                self.waiting.push(request);
-                return;
-            }
-        }
     }
 
     fn end_round(&mut self, round: u32, sequence: u64) -> Result<(), SendError> {
