@@ -5,17 +5,9 @@ use std::sync::Arc;
 use pageferry_accel::method::Method;
 use pageferry_accel::units::{PageCount, PageSize};
 use pageferry_engine::dirty::DirtyBitmap;
-use pageferry_engine::handshake::MigrationId;
-use pageferry_engine::selector::Selector;
 use pageferry_engine::sender::SenderConfig;
-use pageferry_tests::{Noise, connections, fill, first_difference, guest, pages, receive, send};
-
-const METHODS: [Method; 6] =
-    [Method::Raw, Method::Deflate, Method::Zstd, Method::Lz4, Method::Xbzrle, Method::Delta];
-
-fn config(methods: &[Method]) -> SenderConfig {
-    SenderConfig::new(MigrationId([7; 16]), Selector::in_turn(methods.to_vec()).unwrap())
-}
+use pageferry_tests::guest::{Noise, fill, first_difference, guest, pages, scribble};
+use pageferry_tests::peers::{METHODS, config, connections, receive, send};
 
 /// Sends everything, then twice what changed since, and compares the guests.
 fn migrate(config: SenderConfig, page_size: PageSize, channels: usize) {
@@ -31,11 +23,8 @@ fn migrate(config: SenderConfig, page_size: PageSize, channels: usize) {
         assert_eq!((report.round, report.pages), (round, dirty.count()));
         assert_eq!(first_difference(&source, &destination), None, "after round {round}");
         dirty.clear();
-        let mut bytes = vec![0; page_size.bytes()];
         for page in pages(&source).filter(|page| page.0 % 3 != 1) {
-            source.copy_out(page, &mut bytes);
-            (0..20).for_each(|_| bytes[usize::try_from(noise.below(4096)).unwrap()] = noise.byte());
-            source.copy_in(page, &bytes);
+            scribble(&source, page, &mut noise);
             dirty.set(page);
         }
     }

@@ -262,6 +262,7 @@ impl Sender {
     /// Ends the poller for a reason that it does not know of.
     fn give_up(&mut self, error: SendError) -> SendError {
         self.command(Command::Abandon);
+        self.pool.close();
         match self.join() {
             Ok(Landing { outcome: Err(earlier), .. }) => earlier,
             _ => error,
