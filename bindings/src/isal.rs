@@ -16,7 +16,7 @@ use std::ffi::{OsStr, c_int};
 use std::ptr;
 use std::sync::Arc;
 
-use layout::{InflateState, LEVEL_BUFFER_BYTES, ZStream};
+use layout::{InflateState, LEVEL_BUFFER_BYTES, SMALL_WINDOW_LEVEL_BUFFER_BYTES, ZStream};
 use libloading::Library;
 
 /// The name by which the dynamic linker finds the library (Debian package `libisal2`).
@@ -182,9 +182,13 @@ impl Compressor {
     /// # Errors
     /// [`Unsupported`] if the library has no such level or window.
     pub fn new(isal: Arc<Isal>, level: u32, window_bits: u16) -> Result<Self, Unsupported> {
+        let level_buffers = match window_bits {
+            ..13 => SMALL_WINDOW_LEVEL_BUFFER_BYTES,
+            _ => LEVEL_BUFFER_BYTES,
+        };
         let level_buffer_bytes = usize::try_from(level)
             .ok()
-            .and_then(|level| LEVEL_BUFFER_BYTES.get(level))
+            .and_then(|level| level_buffers.get(level))
             .filter(|_| (MIN_WINDOW_BITS..=MAX_WINDOW_BITS).contains(&window_bits))
             .ok_or(Unsupported { level, window_bits })?;
         Ok(Self {

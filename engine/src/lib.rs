@@ -7,6 +7,10 @@
 //! verifies it and writes the page.
 #![forbid(unsafe_code)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 mod batcher;
 pub mod connection;
 pub mod dirty;
