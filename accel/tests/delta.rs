@@ -1,7 +1,8 @@
 //! The laws of delta records: what every implementation must produce and what no peer may achieve.
 
+use pageferry_accel::codec::DoesNotFit;
 use pageferry_accel::codec::delta::{
-    DecodeError, ENTRY_BYTES, MAX_REGION_BYTES, Overflow, WORD_BYTES, decode, encode, implementations,
+    DecodeError, ENTRY_BYTES, MAX_REGION_BYTES, WORD_BYTES, decode, encode, implementations,
 };
 use proptest::prelude::*;
 
@@ -99,7 +100,7 @@ fn a_region_changed_in_every_word_takes_a_quarter_more_than_itself() {
             let mut region = old.clone();
             assert_eq!(decode(&out, &mut region), Ok(()), "{name}, {bytes} bytes");
             assert!(region == new, "{name}, {bytes} bytes");
-            assert_eq!(encode(&old, &new, &mut out[1..]), Err(Overflow), "{name}, {bytes} bytes");
+            assert_eq!(encode(&old, &new, &mut out[1..]), Err(DoesNotFit), "{name}, {bytes} bytes");
         }
     }
 }
@@ -216,7 +217,7 @@ proptest! {
                 // Bytes behind the output that nobody may touch.
                 let mut out = vec![0xa5; room + 64];
                 let result = encode(&regions.old, &regions.new, &mut out[..room]);
-                let expected = if exact <= room { Ok(exact) } else { Err(Overflow) };
+                let expected = if exact <= room { Ok(exact) } else { Err(DoesNotFit) };
                 prop_assert_eq!(result, expected, "{} with room for {} of {}", name, room, exact);
                 prop_assert!(out[room..].iter().all(|&byte| byte == 0xa5));
             }

@@ -1,8 +1,7 @@
 //! The laws of XBZRLE: what every implementation must produce and what no peer may achieve.
 
-use pageferry_accel::codec::xbzrle::{
-    DecodeError, MAX_PAGE_BYTES, Overflow, decode, encode, implementations,
-};
+use pageferry_accel::codec::DoesNotFit;
+use pageferry_accel::codec::xbzrle::{DecodeError, MAX_PAGE_BYTES, decode, encode, implementations};
 use proptest::prelude::*;
 
 /// A page and what became of it.
@@ -133,7 +132,7 @@ fn a_page_changed_in_every_byte_is_one_run() {
         for (name, encode) in implementations() {
             let mut out = vec![0; bytes + lengths];
             assert_eq!(encode(&pages.old, &pages.new, &mut out), Ok(bytes + lengths), "{name}");
-            assert_eq!(encode(&pages.old, &pages.new, &mut out[1..]), Err(Overflow), "{name}");
+            assert_eq!(encode(&pages.old, &pages.new, &mut out[1..]), Err(DoesNotFit), "{name}");
         }
     }
 }
@@ -146,7 +145,7 @@ fn a_page_changed_in_every_second_byte_takes_half_as_much_again() {
         for (name, encode) in implementations() {
             let mut out = vec![0; bytes / 2 * 3];
             assert_eq!(encode(&pages.old, &pages.new, &mut out), Ok(bytes / 2 * 3), "{name}");
-            assert_eq!(encode(&pages.old, &pages.new, &mut out[1..]), Err(Overflow), "{name}");
+            assert_eq!(encode(&pages.old, &pages.new, &mut out[1..]), Err(DoesNotFit), "{name}");
         }
     }
 }
@@ -256,7 +255,7 @@ proptest! {
                 // Bytes behind the output that nobody may touch.
                 let mut out = vec![0xa5; room + 64];
                 let result = encode(&pages.old, &pages.new, &mut out[..room]);
-                let expected = if exact <= room { Ok(exact) } else { Err(Overflow) };
+                let expected = if exact <= room { Ok(exact) } else { Err(DoesNotFit) };
                 prop_assert_eq!(result, expected, "{} with room for {} of {}", name, room, exact);
                 prop_assert!(out[room..].iter().all(|&byte| byte == 0xa5));
             }

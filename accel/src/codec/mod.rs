@@ -18,6 +18,10 @@ use crate::method::Method;
 #[error("the encoded pages do not fit the output; send them raw")]
 pub struct DoesNotFit;
 
+/// The signature of a delta method's encoder, and of each of its implementations: what turns `old` into `new`, and how
+/// many bytes of the output that took.
+pub type EncodeFn = fn(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, DoesNotFit>;
+
 /// A payload that cannot be decoded to what its frame says it holds.
 ///
 /// The peer that sent it is at fault, or the way from there; what the output then holds is unspecified.

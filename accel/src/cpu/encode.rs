@@ -9,7 +9,7 @@ use crate::checksum::{self, ChecksumKind};
 use crate::codec::deflate::Deflate;
 use crate::codec::lz4::Lz4;
 use crate::codec::zstd::Zstd;
-use crate::codec::{delta, xbzrle};
+use crate::codec::{EncodeFn, delta, xbzrle};
 use crate::guest::GuestRam;
 use crate::method::Method;
 use crate::queue::Attachment;
@@ -60,8 +60,8 @@ impl Encoder {
         request.checksum = checksum::crc32c(&self.copies[..bytes]);
         let shrunk = match request.method {
             Method::Zero | Method::Raw => false,
-            Method::Xbzrle => self.encode_pages(request, bytes, xbzrle_page),
-            Method::Delta => self.encode_pages(request, bytes, delta_page),
+            Method::Xbzrle => self.encode_pages(request, bytes, xbzrle::encode),
+            Method::Delta => self.encode_pages(request, bytes, delta::encode),
             Method::Deflate | Method::Zstd | Method::Lz4 => self.encode_whole(request, bytes),
         };
         // Before the copies become the payload.
@@ -110,7 +110,7 @@ impl Encoder {
     }
 
     /// A segment a page, raw ones where there is no baseline or it does not help. Says whether any page shrank.
-    fn encode_pages(&self, request: &mut Request, bytes: usize, encode: EncodePage) -> bool {
+    fn encode_pages(&self, request: &mut Request, bytes: usize, encode: EncodeFn) -> bool {
         let page_bytes = self.ram.page_size().bytes();
         let Request { method, runs, baselines, segments, payload, detours, .. } = request;
         let copies = self.copies[..bytes].chunks_exact(page_bytes);
@@ -160,9 +160,6 @@ impl Encoder {
     }
 }
 
-/// Bytes of the encoded page, or nothing where it did not fit.
-type EncodePage = fn(old: &[u8], new: &[u8], output: &mut [u8]) -> Option<usize>;
-
 /// What became of every page, with its baseline; nothing where no baselines are kept.
 fn by_page<'a>(
     runs: &'a [Run],
@@ -179,24 +176,16 @@ fn encode_page(
     page: &[u8],
     baseline: Option<&Baseline>,
     output: &mut [u8],
-    encode: EncodePage,
+    encode: EncodeFn,
     detours: &mut Detours,
 ) -> Option<usize> {
     let Some(old) = baseline.and_then(Baseline::exact) else {
         detours.no_baseline += 1;
         return None;
     };
-    let encoded = encode(old, page, output);
+    let encoded = encode(old, page, output).ok();
     detours.overflow += u32::from(encoded.is_none());
     encoded
-}
-
-fn xbzrle_page(old: &[u8], new: &[u8], output: &mut [u8]) -> Option<usize> {
-    xbzrle::encode(old, new, output).ok()
-}
-
-fn delta_page(old: &[u8], new: &[u8], output: &mut [u8]) -> Option<usize> {
-    delta::encode(old, new, output).ok()
 }
 
 /// A length as the tables have it; a request is at most 64 MiB.

@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::{_mm512_cmpneq_epi64_mask, _mm512_loadu_si512};
 
+use super::EncodeFn;
 use super::entries::{STRIDE_BYTES, encode_with};
-use super::{EncodeFn, Overflow};
+use crate::codec::DoesNotFit;
 
 /// The implementation, if this CPU can run it.
 pub(super) fn detect() -> Option<EncodeFn> {
@@ -15,13 +16,13 @@ pub(super) fn detect() -> Option<EncodeFn> {
 }
 
 /// Reached through [`detect`] alone.
-fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
+fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, DoesNotFit> {
     // SAFETY: `detect` hands this function out only where the features are present.
     unsafe { encode_avx512(old, new, out) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,popcnt")]
-fn encode_avx512(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
+fn encode_avx512(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, DoesNotFit> {
     encode_with(
         old,
         new,

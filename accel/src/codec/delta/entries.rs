@@ -4,7 +4,8 @@
 //! the region, which tells how long their entries are, and then written out in a loop without branches.
 
 use super::super::positions::{MARGIN, Positions, Slots};
-use super::{ENTRY_BYTES, MAX_REGION_BYTES, Overflow, WORD_BYTES};
+use super::{ENTRY_BYTES, MAX_REGION_BYTES, WORD_BYTES};
+use crate::codec::DoesNotFit;
 
 /// Bytes that one word of differences covers.
 pub(super) const STRIDE_BYTES: usize = 64 * WORD_BYTES;
@@ -26,7 +27,7 @@ pub(super) fn encode_with(
     out: &mut [u8],
     differences: impl Fn(&[u8; STRIDE_BYTES], &[u8; STRIDE_BYTES]) -> u64,
     append: impl Fn(&mut Positions, u64, u16),
-) -> Result<usize, Overflow> {
+) -> Result<usize, DoesNotFit> {
     let bytes = new.len();
     assert_eq!(old.len(), bytes, "a region and its baseline have one size");
     assert!(
@@ -80,9 +81,9 @@ fn padded(bytes: &[u8]) -> [u8; STRIDE_BYTES] {
 
 /// Writes the entries of the `changed` words of a block and returns how many bytes that took.
 #[inline(always)]
-fn put_entries(changed: &[u16], first_word: u16, block: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
+fn put_entries(changed: &[u16], first_word: u16, block: &[u8], out: &mut [u8]) -> Result<usize, DoesNotFit> {
     let (entries, _) = out.as_chunks_mut::<ENTRY_BYTES>();
-    let entries = entries.get_mut(..changed.len()).ok_or(Overflow)?;
+    let entries = entries.get_mut(..changed.len()).ok_or(DoesNotFit)?;
     let words = block.as_chunks::<WORD_BYTES>().0;
     for (entry, &number) in entries.iter_mut().zip(changed) {
         let (offset, word) = entry.split_at_mut(2);

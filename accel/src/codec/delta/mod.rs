@@ -22,6 +22,9 @@ use std::sync::OnceLock;
 
 pub use decode::{DecodeError, decode};
 
+use super::DoesNotFit;
+pub use super::EncodeFn;
+
 /// The size of an entry in bytes.
 pub const ENTRY_BYTES: usize = 10;
 
@@ -31,27 +34,17 @@ pub const WORD_BYTES: usize = 8;
 /// The largest region that [`encode`] takes, in bytes: 512 KiB, as many words as an offset can name.
 pub const MAX_REGION_BYTES: usize = 512 << 10;
 
-/// The record does not fit the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the delta record of a region is longer than the output it was given; send the region by another method"
-)]
-pub struct Overflow;
-
-/// The signature of [`encode`] and of each of its implementations.
-pub type EncodeFn = fn(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow>;
-
 /// Writes the record that turns `old` into `new` and returns its size in bytes: 0 if the regions are equal.
 ///
-/// Bytes of `out` behind the record are unspecified, as is all of `out` after an overflow.
+/// Bytes of `out` behind the record are unspecified, as is all of `out` after that.
 ///
 /// # Errors
-/// [`Overflow`] if the record is longer than `out`. It is never longer than 5/4 of the region.
+/// [`DoesNotFit`] if the record is longer than `out`. It is never longer than 5/4 of the region.
 ///
 /// # Panics
 /// If `old` and `new` differ in length, or their length is not a multiple of [`WORD_BYTES`] or above
 /// [`MAX_REGION_BYTES`].
-pub fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
+pub fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, DoesNotFit> {
     static BEST: OnceLock<EncodeFn> = OnceLock::new();
     BEST.get_or_init(best)(old, new, out)
 }

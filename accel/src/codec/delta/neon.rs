@@ -5,8 +5,9 @@ use std::arch::aarch64::{
     vmovn_u32, vmovn_u64, vmvn_u8, vreinterpretq_u64_u8,
 };
 
+use super::EncodeFn;
 use super::entries::{STRIDE_BYTES, encode_with};
-use super::{EncodeFn, Overflow};
+use crate::codec::DoesNotFit;
 
 /// The bit that each word of a 64-byte line has in the map.
 static BIT_OF_WORD: [u8; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
@@ -17,13 +18,13 @@ pub(super) fn detect() -> Option<EncodeFn> {
 }
 
 /// Reached through [`detect`] alone.
-fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
+fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, DoesNotFit> {
     // SAFETY: `detect` hands this function out only where NEON is present.
     unsafe { encode_neon(old, new, out) }
 }
 
 #[target_feature(enable = "neon")]
-fn encode_neon(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
+fn encode_neon(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, DoesNotFit> {
     encode_with(old, new, out, |old, new| differences(old, new), |list, bits, base| list.append(bits, base))
 }
 

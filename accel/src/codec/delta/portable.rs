@@ -1,9 +1,10 @@
 //! Any CPU, eight bytes at a time: the oracle of the other implementations.
 
+use super::WORD_BYTES;
 use super::entries::{STRIDE_BYTES, encode_with};
-use super::{Overflow, WORD_BYTES};
+use crate::codec::DoesNotFit;
 
-pub(super) fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
+pub(super) fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, DoesNotFit> {
     encode_with(old, new, out, differences, |list, bits, base| list.append(bits, base))
 }
 

@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::{_mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8};
 
+use super::EncodeFn;
 use super::runs::{WORD_BYTES, encode_with};
-use super::{EncodeFn, Overflow};
+use crate::codec::DoesNotFit;
 
 /// The implementation, if this CPU can run it.
 pub(super) fn detect() -> Option<EncodeFn> {
@@ -14,13 +15,13 @@ pub(super) fn detect() -> Option<EncodeFn> {
 }
 
 /// Reached through [`detect`] alone.
-fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
+fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, DoesNotFit> {
     // SAFETY: `detect` hands this function out only where the features are present.
     unsafe { encode_avx2(old, new, out) }
 }
 
 #[target_feature(enable = "avx2,bmi1,popcnt")]
-fn encode_avx2(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
+fn encode_avx2(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, DoesNotFit> {
     encode_with(old, new, out, |old, new| differences(old, new), |list, bits, base| list.append(bits, base))
 }
 

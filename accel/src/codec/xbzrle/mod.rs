@@ -28,29 +28,22 @@ use std::sync::OnceLock;
 
 pub use decode::{DecodeError, decode};
 
+use super::DoesNotFit;
+pub use super::EncodeFn;
+
 /// The largest page that [`encode`] takes, in bytes: 64 KiB.
 pub const MAX_PAGE_BYTES: usize = 64 << 10;
 
-/// The encoding does not fit the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the XBZRLE encoding of a page is longer than the output it was given; send the page by another method"
-)]
-pub struct Overflow;
-
-/// The signature of [`encode`] and of each of its implementations.
-pub type EncodeFn = fn(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow>;
-
 /// Encodes what turns `old` into `new` and returns how many bytes of `out` that took: 0 if the pages are equal.
 ///
-/// Bytes of `out` behind the encoding are unspecified, as is all of `out` after an overflow.
+/// Bytes of `out` behind the encoding are unspecified, as is all of `out` after that.
 ///
 /// # Errors
-/// [`Overflow`] if the encoding is longer than `out`. It is never longer than 3/2 of the page and 2 bytes.
+/// [`DoesNotFit`] if the encoding is longer than `out`. It is never longer than 3/2 of the page and 2 bytes.
 ///
 /// # Panics
 /// If `old` and `new` differ in length or are larger than [`MAX_PAGE_BYTES`].
-pub fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
+pub fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, DoesNotFit> {
     static BEST: OnceLock<EncodeFn> = OnceLock::new();
     BEST.get_or_init(best)(old, new, out)
 }

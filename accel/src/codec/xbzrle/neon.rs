@@ -4,8 +4,9 @@ use std::arch::aarch64::{
     uint8x16_t, vandq_u8, vceqq_u8, vgetq_lane_u64, vld1q_u8, vmvnq_u8, vpaddq_u8, vreinterpretq_u64_u8,
 };
 
+use super::EncodeFn;
 use super::runs::{WORD_BYTES, encode_with};
-use super::{EncodeFn, Overflow};
+use crate::codec::DoesNotFit;
 
 /// The bit that each byte of a vector has in the map: one byte of the map for eight of the vector.
 static BIT_OF_BYTE: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
@@ -16,13 +17,13 @@ pub(super) fn detect() -> Option<EncodeFn> {
 }
 
 /// Reached through [`detect`] alone.
-fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
+fn encode(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, DoesNotFit> {
     // SAFETY: `detect` hands this function out only where NEON is present.
     unsafe { encode_neon(old, new, out) }
 }
 
 #[target_feature(enable = "neon")]
-fn encode_neon(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
+fn encode_neon(old: &[u8], new: &[u8], out: &mut [u8]) -> Result<usize, DoesNotFit> {
     encode_with(old, new, out, |old, new| differences(old, new), |list, bits, base| list.append(bits, base))
 }
 

@@ -5,8 +5,9 @@
 //! start and the end of a changed run. Neither step branches on where the changes are.
 
 use super::super::positions::{MARGIN, Positions, Slots};
+use super::MAX_PAGE_BYTES;
 use super::length::Length;
-use super::{MAX_PAGE_BYTES, Overflow};
+use crate::codec::DoesNotFit;
 
 /// Bytes that one word of differences covers.
 pub(super) const WORD_BYTES: usize = 64;
@@ -32,7 +33,7 @@ pub(super) fn encode_with(
     out: &mut [u8],
     differences: impl Fn(&[u8; WORD_BYTES], &[u8; WORD_BYTES]) -> u64,
     append: impl Fn(&mut Positions, u64, u16),
-) -> Result<usize, Overflow> {
+) -> Result<usize, DoesNotFit> {
     assert_eq!(old.len(), new.len(), "a page and its baseline have one size");
     assert!(new.len() <= MAX_PAGE_BYTES, "a page has at most {MAX_PAGE_BYTES} bytes, not {}", new.len());
     let mut encoding = Encoding { new, out, written: 0, position: 0, open: None };
@@ -96,7 +97,7 @@ struct Encoding<'a> {
 impl Encoding<'_> {
     /// Writes the runs that end in a block which starts at byte `base` of the page.
     #[inline(always)]
-    fn append(&mut self, mut edges: &[u16], base: usize) -> Result<(), Overflow> {
+    fn append(&mut self, mut edges: &[u16], base: usize) -> Result<(), DoesNotFit> {
         if let (Some(start), [end, rest @ ..]) = (self.open, edges) {
             self.put(start, base + usize::from(*end))?;
             self.open = None;
@@ -104,7 +105,7 @@ impl Encoding<'_> {
         }
         let (runs, rest) = edges.as_chunks();
         if shortest(runs) > self.out.len() - self.written {
-            return Err(Overflow);
+            return Err(DoesNotFit);
         }
         for &[start, end] in runs {
             self.put(base + usize::from(start), base + usize::from(end))?;
@@ -117,7 +118,7 @@ impl Encoding<'_> {
 
     /// Writes the changed run that reaches the end of the page, if one does.
     #[inline(always)]
-    fn finish(mut self) -> Result<usize, Overflow> {
+    fn finish(mut self) -> Result<usize, DoesNotFit> {
         if let Some(start) = self.open {
             self.put(start, self.new.len())?;
         }
@@ -126,7 +127,7 @@ impl Encoding<'_> {
 
     /// Writes the equal run that ends, and the changed run that begins, at `start` of the page.
     #[inline(always)]
-    fn put(&mut self, start: usize, end: usize) -> Result<(), Overflow> {
+    fn put(&mut self, start: usize, end: usize) -> Result<(), DoesNotFit> {
         let unchanged = Length::encode(start - self.position);
         let run_bytes = end - start;
         self.position = end;
@@ -157,11 +158,11 @@ fn shortest(runs: &[[u16; 2]]) -> usize {
 /// Writes two lengths and a changed run without touching a byte behind them; returns how many bytes they took.
 /// Out of line, so that what it keeps in registers does not push out what the short runs need.
 #[inline(never)]
-fn put_exactly(unchanged: Length, run: &[u8], out: &mut [u8]) -> Result<usize, Overflow> {
+fn put_exactly(unchanged: Length, run: &[u8], out: &mut [u8]) -> Result<usize, DoesNotFit> {
     let changed = Length::encode(run.len());
     let lengths = (unchanged.bytes | changed.bytes << (8 * unchanged.count)).to_le_bytes();
-    let (head, tail) = out.split_at_mut_checked(unchanged.count + changed.count).ok_or(Overflow)?;
+    let (head, tail) = out.split_at_mut_checked(unchanged.count + changed.count).ok_or(DoesNotFit)?;
     head.copy_from_slice(&lengths[..head.len()]);
-    tail.get_mut(..run.len()).ok_or(Overflow)?.copy_from_slice(run);
+    tail.get_mut(..run.len()).ok_or(DoesNotFit)?.copy_from_slice(run);
     Ok(head.len() + run.len())
 }
