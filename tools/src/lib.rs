@@ -1,1 +1,75 @@
-//! pageferry-tools
+//! `accelbench`, the tool of pageferry: moves guest memory from one process or host to another as a live migration
+//! would, by whatever accelerators there are, and says what that cost and what came of it.
+//!
+//! A command line is parsed ([`cli`]), becomes a plan in which nothing is left open ([`plan`]), is carried out by the
+//! module of its subcommand ([`run`], [`send`], [`recv`], [`list`]) over one [`source`] and one [`destination`], and
+//! ends as a report ([`outcome`]) that an exporter writes ([`export`]).
+#![forbid(unsafe_code)]
+
+mod accelerators;
+mod address;
+mod cli;
+mod destination;
+mod devices;
+mod digest;
+mod error;
+mod exchange;
+mod export;
+mod figures;
+mod help;
+mod host;
+mod input;
+mod interrupt;
+mod list;
+mod measure;
+mod methods;
+mod outcome;
+mod peer;
+mod plan;
+mod progress;
+mod quantity;
+mod recv;
+mod run;
+mod send;
+mod source;
+mod summary;
+mod warnings;
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use error::{Error, Exit};
+use plan::{RecvPlan, RunPlan, SendPlan};
+
+/// Runs `accelbench` with this process's arguments.
+///
+/// The exit code is 0 if all went well, 2 for wrong usage, 3 for an accelerator that cannot be used, 4 if memory
+/// differed at the end, 130 after Ctrl-C, 1 for anything else.
+#[must_use]
+pub fn accelbench() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = interrupt::watch() {
+        eprintln!("accelbench: Ctrl-C will not clean up: {error}");
+    }
+    match carry_out(cli.command) {
+        Ok(()) => Exit::Fine.into(),
+        Err(error) if error.is_broken_pipe() => Exit::Fine.into(),
+        Err(error) => {
+            interrupt::hold_if_interrupted();
+            eprintln!("accelbench: {error}");
+            error.exit().into()
+        }
+    }
+}
+
+fn carry_out(command: Command) -> Result<(), Error> {
+    match command {
+        Command::List(args) => list::list(args.format),
+        Command::Run(args) => run::run(&RunPlan::resolve(*args)?),
+        Command::Send(args) => send::send(&SendPlan::resolve(*args)?),
+        Command::Recv(args) => recv::recv(&RecvPlan::resolve(args)?),
+    }
+}

@@ -1,0 +1,245 @@
+//! The command line as it is typed. What it means is for [`crate::plan`] to say.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+
+use crate::address::Address;
+use crate::help;
+use crate::methods::{LevelChoice, MethodMix};
+use crate::quantity::{ByteRate, ByteSize, Seconds};
+
+/// What an accelerator is worth to a live migration.
+///
+/// accelbench moves guest memory from one process to another as a VMM's live migration would (dirty pages, a method
+/// that shrinks them, frames over sockets, the pages restored and compared at the other end) and says what that cost
+/// and what came of it.
+#[derive(Debug, Parser)]
+#[command(name = "accelbench", version, after_help = help::EXAMPLES, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the accelerators of this machine, and what is missing for those that are not there
+    #[command(after_help = help::LIST)]
+    List(ListArgs),
+    /// Migrate a guest's memory from this process to another one on this machine, and measure it
+    #[command(after_help = help::RUN)]
+    Run(Box<RunArgs>),
+    /// Migrate a guest's memory to `accelbench recv` on another host, and measure it
+    #[command(after_help = help::SEND)]
+    Send(Box<SendArgs>),
+    /// Receive one migration from `accelbench send`
+    #[command(after_help = help::RECV)]
+    Recv(RecvArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// How the list is printed
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: ListFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Methods to measure, a row each; a+b mixes methods in one stream [default: all that have something to do]
+    #[arg(long, short, value_name = "METHOD[+METHOD],...", value_delimiter = ',', help_heading = METHOD)]
+    pub(crate) method: Vec<MethodMix>,
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// What the two processes talk over
+    #[arg(long, value_name = "SOCKET", default_value = "unix", help_heading = PATH)]
+    pub(crate) transport: TransportChoice,
+    /// Run both ends in this process; CPU time is then that of both together
+    #[arg(long, help_heading = PATH)]
+    pub(crate) in_process: bool,
+    /// Migrate so many times a method and report the median run
+    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=1000), help_heading = OUTPUT)]
+    pub(crate) runs: u32,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// Where `accelbench recv` listens: tcp:HOST:PORT or unix:PATH
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) to: Address,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Method to send by; a+b mixes methods in one stream
+    #[arg(long, short, value_name = "METHOD[+METHOD]", default_value = "deflate", help_heading = METHOD)]
+    pub(crate) method: MethodMix,
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecvArgs {
+    /// Where to wait for `accelbench send`: tcp:HOST:PORT (port 0 picks one) or unix:PATH
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Address,
+    /// The largest guest to accept [default: the memory that is available]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_memory: Option<ByteSize>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// Be the other end of `accelbench run`: tell the address on stdout, print no result, end with the parent
+    #[arg(long, hide = true)]
+    pub(crate) for_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InputArgs {
+    /// Raw memory images: the first is sent whole, then the pages in which each differs from the one before
+    #[arg(long, short, value_name = "FILE,...", value_delimiter = ',', conflicts_with_all = WORKLOAD_ARGS, help_heading = INPUT)]
+    pub(crate) input: Vec<PathBuf>,
+    /// Built-in guest memory
+    #[arg(long, short, value_name = "NAME", default_value = "mixed", help_heading = INPUT)]
+    pub(crate) workload: WorkloadName,
+    /// How much memory the workload has
+    #[arg(long, short, value_name = "SIZE", default_value = "256M", help_heading = INPUT)]
+    pub(crate) size: ByteSize,
+    /// The number that all of the workload follows from
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = INPUT)]
+    pub(crate) seed: u64,
+    /// Rounds, the first (all pages) included; images begin again after the last [default: 8, or one an image]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), help_heading = INPUT)]
+    pub(crate) rounds: Option<u32>,
+    /// Repeat rounds until they have taken so long, preparation not counted
+    #[arg(long, value_name = "TIME", conflicts_with = "rounds", help_heading = INPUT)]
+    pub(crate) runtime: Option<Seconds>,
+    /// How much of the workload's memory is written between two rounds: always the same, hot pages
+    #[arg(long, value_name = "PERCENT", default_value_t = 20, value_parser = value_parser!(u8).range(0..=100), help_heading = INPUT)]
+    pub(crate) dirty_percent: u8,
+    /// How many bytes of such a page are written
+    #[arg(long, value_name = "SIZE", default_value = "256", help_heading = INPUT)]
+    pub(crate) change_bytes: ByteSize,
+    /// The guest's page size: 4K, 16K or 64K
+    #[arg(long, value_name = "SIZE", default_value = "4K", help_heading = INPUT)]
+    pub(crate) page_size: ByteSize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StreamArgs {
+    /// Level of deflate (0 to 3) and zstd; deflate=N,zstd=N sets them apart [default: 1]
+    #[arg(long, short, value_name = "LEVEL", allow_hyphen_values = true, help_heading = METHOD)]
+    pub(crate) level: Option<LevelChoice>,
+    /// How far back deflate refers: 4K, which is all that IAA decodes, or 32K
+    #[arg(long, value_name = "SIZE", default_value = "32K", help_heading = METHOD)]
+    pub(crate) window: ByteSize,
+    /// Memory for baselines of xbzrle and delta
+    #[arg(long, value_name = "SIZE", default_value = "64M", help_heading = METHOD)]
+    pub(crate) baseline_cache: ByteSize,
+    /// Treat zero pages like any others
+    #[arg(long, help_heading = METHOD)]
+    pub(crate) no_zero_detection: bool,
+    /// The most pages a request has
+    #[arg(long, value_name = "N", default_value_t = 63, value_parser = value_parser!(u32).range(1..=1024), help_heading = PATH)]
+    pub(crate) max_pages: u32,
+    /// Sockets side by side
+    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = value_parser!(u16).range(1..=64), help_heading = PATH)]
+    pub(crate) connections: u16,
+    /// Not more than this a second on the wire, as in 100M (bytes) or 10Gbit (bits) [default: no limit]
+    #[arg(long, value_name = "RATE", help_heading = PATH)]
+    pub(crate) max_bandwidth: Option<ByteRate>,
+    /// Do not compare the two memories at the end
+    #[arg(long, help_heading = OUTPUT)]
+    pub(crate) no_verify: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeviceArgs {
+    /// What encodes and decodes; `accelbench list` shows what there is
+    #[arg(long, short, value_name = "NAME", default_value = "cpu", help_heading = PATH)]
+    pub(crate) accelerator: String,
+    /// CPU workers at each end, each of them a queue [default: one a CPU]
+    #[arg(long, visible_alias = "queues", value_name = "N", value_parser = value_parser!(u32).range(1..=1024), help_heading = PATH)]
+    pub(crate) workers: Option<u32>,
+    /// Requests that a queue may hold, the one it works on included
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u32).range(1..=1024), help_heading = PATH)]
+    pub(crate) queue_depth: u32,
+    /// Give up when the other end does nothing for so long; also while it prepares a round
+    #[arg(long, value_name = "TIME", default_value = "60s", help_heading = PATH)]
+    pub(crate) timeout: Seconds,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// How the result is printed
+    #[arg(long, short, value_name = "FORMAT", default_value = "table", help_heading = OUTPUT)]
+    pub(crate) format: FormatChoice,
+    /// Also write the result to a file, in the format that its ending names
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(crate) export: Option<PathBuf>,
+    /// The format of that file, whatever its ending
+    #[arg(long, value_name = "FORMAT", requires = "export", help_heading = OUTPUT)]
+    pub(crate) export_format: Option<FormatChoice>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatChoice {
+    Table,
+    Json,
+    Csv,
+    Markdown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TransportChoice {
+    Unix,
+    Tcp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WorkloadName {
+    /// Nothing but zero pages: what detection costs
+    Zeros,
+    /// Every byte 1: shrinks as far as anything can
+    Ones,
+    /// Numbers that count up: shrinks somewhat
+    Sequence,
+    /// Noise: does not shrink
+    Random,
+    /// Like a guest at work: zero pages, text, structures full of pointers, data that is compressed already
+    Mixed,
+}
+
+const INPUT: &str = "Guest memory";
+const METHOD: &str = "Method";
+const PATH: &str = "Data path";
+const OUTPUT: &str = "Measurement and output";
+const WORKLOAD_ARGS: [&str; 5] = ["workload", "size", "seed", "dirty_percent", "change_bytes"];
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_free_of_contradictions() {
+        Cli::command().debug_assert();
+    }
+}

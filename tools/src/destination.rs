@@ -1,0 +1,138 @@
+//! The destination's end: one migration, received into memory of its own and compared.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pageferry_accel::guest::{AnonymousMemory, GuestRam};
+use pageferry_accel::queue::Provenance;
+use pageferry_accel::units::Gpa;
+use pageferry_engine::connection::Connection;
+use pageferry_engine::handshake::Offer;
+use pageferry_engine::receiver::Incoming;
+
+use crate::accelerators::{self, Codecs};
+use crate::address::{AddressError, Listener};
+use crate::digest::{self, Difference};
+use crate::error::Error;
+use crate::exchange::{self, Closed, Closing, Compared};
+use crate::figures::{DestinationFigures, SourceFigures};
+use crate::measure::Stopwatch;
+use crate::plan::DevicePlan;
+use crate::quantity::ByteSize;
+use crate::source::Migrated;
+
+/// A migration that the destination would have to refuse.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Refused {
+    #[error(
+        "the guest has {guest} of memory, {max} are allowed here: raise recv's --max-memory or send a smaller guest"
+    )]
+    TooLarge { guest: ByteSize, max: ByteSize },
+    #[error("the destination cannot allocate {guest} for the guest: {source}; send a smaller guest")]
+    Memory { guest: ByteSize, source: std::io::Error },
+    #[error(transparent)]
+    Layout(#[from] pageferry_accel::guest::LayoutError),
+}
+
+/// Receives one migration, and compares the two memories afterwards.
+///
+/// Connections that offer no migration are reported to `warn` and dropped.
+///
+/// # Errors
+/// [`Error`] if the migration failed. Memories that differ are none, but a verdict.
+pub(crate) fn receive(
+    listener: &Listener,
+    device: &DevicePlan,
+    max_memory: ByteSize,
+    warn: &dyn Fn(&str),
+) -> Result<Migrated, Error> {
+    let accelerators = accelerators::choose(device, Codecs::default())?;
+    let incoming = gather(listener, device.timeout.0, warn)?;
+    let ram = match allocate(incoming.offer(), max_memory) {
+        Ok(ram) => ram,
+        Err(refused) => {
+            incoming.refuse(&refused.to_string());
+            return Err(refused.into());
+        }
+    };
+    let mut watch = Stopwatch::new();
+    watch.run();
+    let receiver = incoming.accept(Arc::clone(&ram), &accelerators)?;
+    let (report, mut connections) = receiver.run()?;
+    watch.hold();
+    let figures = DestinationFigures::new(watch.measured(), &report);
+    let first = connections.first_mut().ok_or(Error::NoConnection)?;
+    let (source, verdict) = close(&ram, figures, first)?;
+    Ok(Migrated {
+        accelerator: device.accelerator.clone(),
+        provenance: accelerators.first().map_or(Provenance::Cpu, |first| first.provenance()),
+        source,
+        destination: figures,
+        verdict,
+    })
+}
+
+/// Waits for the first connection for ever, and for the others of the same migration for as long as the timeout is.
+fn gather(listener: &Listener, timeout: Duration, warn: &dyn Fn(&str)) -> Result<Incoming, Error> {
+    let mut incoming = loop {
+        if let Some(connection) = listener.accept(None, timeout)? {
+            match Incoming::begin(connection) {
+                Ok(incoming) => break incoming,
+                Err(error) => warn(&format!("a connection was dropped: {error}")),
+            }
+        }
+    };
+    let (begun, expected) = (Instant::now(), usize::from(incoming.offer().channels));
+    while incoming.missing() > 0 {
+        let Some(connection) = accept_until(listener, begun, timeout)? else {
+            let missing = incoming.missing();
+            incoming.refuse(&format!("{missing} of {expected} connections did not come"));
+            let (address, seconds) = (listener.address().clone(), timeout.as_secs_f64());
+            return Err(AddressError::Missing { address, missing, expected, seconds }.into());
+        };
+        if let Err(error) = incoming.join(connection) {
+            warn(&format!("a connection was dropped: {error}"));
+        }
+    }
+    Ok(incoming)
+}
+
+fn accept_until(
+    listener: &Listener,
+    begun: Instant,
+    timeout: Duration,
+) -> Result<Option<Connection>, AddressError> {
+    listener.accept(Some(timeout.saturating_sub(begun.elapsed())), timeout)
+}
+
+/// Memory of the layout that the source offers.
+fn allocate(offer: &Offer, max: ByteSize) -> Result<Arc<GuestRam>, Refused> {
+    let regions = offer.regions.as_slice();
+    let bytes = regions.iter().map(|region| region.bytes).fold(0, u64::saturating_add);
+    let guest = ByteSize(bytes);
+    if guest > max {
+        return Err(Refused::TooLarge { guest, max });
+    }
+    let layout: Vec<(Gpa, u64)> = regions.iter().map(|region| (region.gpa, region.bytes)).collect();
+    let memory = AnonymousMemory::new(&layout).map_err(|source| Refused::Memory { guest, source })?;
+    Ok(Arc::new(GuestRam::new(Arc::new(memory), offer.page_size())?))
+}
+
+/// The exchange after the migration.
+fn close(
+    ram: &GuestRam,
+    figures: DestinationFigures,
+    connection: &mut Connection,
+) -> Result<(SourceFigures, Option<Result<(), Difference>>), Error> {
+    let max = exchange::max_bytes(ram);
+    let Closing { verify, figures: source } = exchange::read(connection, max)?;
+    if !verify {
+        exchange::write(connection, &Closed { figures, digests: None })?;
+        return Ok((source, None));
+    }
+    let here = digest::of_guest(ram);
+    exchange::write(connection, &Closed { figures, digests: Some(here.clone()) })?;
+    let Compared { digests: there } = exchange::read(connection, max)?;
+    Ok((source, Some(digest::compare(ram, &here, &there))))
+}

@@ -1,0 +1,139 @@
+//! The result in the formats that people and programs read.
+
+mod csv;
+mod json;
+mod markdown;
+mod table;
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
+
+use crate::error::Error;
+use crate::outcome::Report;
+use crate::plan::Output;
+
+/// A format of results.
+pub(crate) trait Exporter {
+    /// Writes the whole report.
+    ///
+    /// # Errors
+    /// What the writer says.
+    fn export(&self, report: &Report, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// The formats that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Table,
+    Json,
+    Csv,
+    Markdown,
+}
+
+impl Format {
+    /// The format that a file's ending names.
+    pub(crate) fn of_file(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "json" => Some(Self::Json),
+            "csv" => Some(Self::Csv),
+            "md" | "markdown" => Some(Self::Markdown),
+            "txt" => Some(Self::Table),
+            _ => None,
+        }
+    }
+
+    fn exporter(self, styled: bool) -> Box<dyn Exporter> {
+        match self {
+            Self::Table => Box::new(table::Table { styled }),
+            Self::Json => Box::new(json::Json),
+            Self::Csv => Box::new(csv::Csv),
+            Self::Markdown => Box::new(markdown::Markdown),
+        }
+    }
+}
+
+/// Prints the report, and writes it to the file that was asked for.
+///
+/// # Errors
+/// [`Error`] if either cannot be written.
+pub(crate) fn deliver(report: &Report, output: &Output) -> Result<(), Error> {
+    if let Some((path, format)) = &output.export {
+        let written = write_file(report, path, *format);
+        written.map_err(|source| Error::Export { file: path.display().to_string(), source })?;
+    }
+    let stdout = io::stdout();
+    let styled = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let mut out = stdout.lock();
+    let printed = output.format.exporter(styled).export(report, &mut out).and_then(|()| out.flush());
+    printed.map_err(Error::Print)
+}
+
+fn write_file(report: &Report, path: &Path, format: Format) -> io::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    format.exporter(false).export(report, &mut out)?;
+    out.flush()
+}
+
+/// A figure with so many digits behind the point, thousands apart; a dash for one that does not exist.
+fn figure(value: Option<f64>, digits: usize) -> String {
+    let Some(value) = value.filter(|value| value.is_finite()) else { return "-".to_owned() };
+    let text = format!("{value:.digits$}");
+    let (whole, fraction) = text.split_once('.').map_or((&*text, None), |(whole, rest)| (whole, Some(rest)));
+    let mut grouped = group(whole);
+    if let Some(fraction) = fraction {
+        grouped.push('.');
+        grouped.push_str(fraction);
+    }
+    grouped
+}
+
+/// A count, thousands apart.
+fn count(value: u64) -> String {
+    group(&value.to_string())
+}
+
+fn group(digits: &str) -> String {
+    let mut grouped = String::with_capacity(digits.len() * 4 / 3 + 1);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_their_thousands_apart_and_dashes_for_nothing() {
+        for (value, digits, text) in [
+            (Some(0.0), 0, "0"),
+            (Some(999.4), 0, "999"),
+            (Some(1_234_567.0), 0, "1,234,567"),
+            (Some(1234.567), 2, "1,234.57"),
+            (Some(12.0), 1, "12.0"),
+            (None, 2, "-"),
+            (Some(f64::INFINITY), 2, "-"),
+        ] {
+            assert_eq!(figure(value, digits), text);
+        }
+    }
+
+    #[test]
+    fn a_file_is_written_in_the_format_of_its_ending() {
+        for (name, format) in [
+            ("a.json", Some(Format::Json)),
+            ("a.CSV", Some(Format::Csv)),
+            ("a.b.md", Some(Format::Markdown)),
+            ("a.txt", Some(Format::Table)),
+            ("json", None),
+            ("a.pdf", None),
+        ] {
+            assert_eq!(Format::of_file(Path::new(name)), format, "{name}");
+        }
+    }
+}

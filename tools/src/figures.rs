@@ -1,0 +1,222 @@
+//! What either end saw of one migration, as it goes to the other.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pageferry_accel::baseline::BaselineCounters;
+use pageferry_accel::method::{Method, UnknownMethod};
+use pageferry_accel::units::PageSize;
+use pageferry_engine::receiver::ReceiveReport;
+use pageferry_engine::sender::{Fallbacks, RequestTime, SendReport};
+use serde::{Deserialize, Serialize};
+
+use crate::measure::Measured;
+use crate::methods::MethodMix;
+
+/// What the source saw.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SourceFigures {
+    pub(crate) method: MethodMix,
+    pub(crate) seconds: f64,
+    pub(crate) cpu_us: Option<f64>,
+    pub(crate) rounds: u32,
+    pub(crate) pages: u64,
+    pub(crate) zero_pages: u64,
+    pub(crate) source_bytes: u64,
+    pub(crate) wire_bytes: u64,
+    /// Bytes of the pages that a delta method encoded, before and after.
+    pub(crate) delta_bytes: (u64, u64),
+    pub(crate) request_us: RequestMicros,
+    pub(crate) pages_by_method: MethodPages,
+    pub(crate) fallbacks: FallbackCounts,
+    pub(crate) baselines: BaselineCounts,
+}
+
+/// What the destination saw.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct DestinationFigures {
+    pub(crate) cpu_us: Option<f64>,
+    pub(crate) seconds: f64,
+    pub(crate) rounds: u32,
+    pub(crate) frames: u64,
+    pub(crate) pages: u64,
+    pub(crate) zero_pages: u64,
+    pub(crate) payload_bytes: u64,
+}
+
+/// How long requests took from submission until they were sent, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RequestMicros {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) max: f64,
+}
+
+/// Pages that each method carried; methods that carried none are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct MethodPages(BTreeMap<MethodName, u64>);
+
+/// A method by its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+struct MethodName(Method);
+
+/// Why pages or requests went another way than asked for, and how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FallbackCounts {
+    pub(crate) no_baseline_pages: u64,
+    pub(crate) overflow_pages: u64,
+    pub(crate) did_not_shrink_pages: u64,
+    pub(crate) queue_full_requests: u64,
+    pub(crate) queue_gone_requests: u64,
+    pub(crate) device_failed_requests: u64,
+}
+
+/// What the cache of baselines did, in pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BaselineCounts {
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) refused: u64,
+    pub(crate) evictions: u64,
+}
+
+impl SourceFigures {
+    pub(crate) fn new(
+        method: MethodMix,
+        page_size: PageSize,
+        measured: Measured,
+        report: &SendReport,
+    ) -> Self {
+        let delta = [Method::Xbzrle, Method::Delta].map(|method| report.methods.of(method));
+        let delta_pages: u64 = delta.iter().map(|count| count.pages).sum();
+        Self {
+            method,
+            seconds: measured.wall.as_secs_f64(),
+            cpu_us: measured.cpu.map(micros),
+            rounds: report.rounds,
+            pages: report.pages,
+            zero_pages: report.zero_pages,
+            source_bytes: report.source_bytes,
+            wire_bytes: report.wire_bytes,
+            delta_bytes: (
+                delta_pages << page_size.shift(),
+                delta.iter().map(|count| count.payload_bytes).sum(),
+            ),
+            request_us: RequestMicros::of(&report.request_time),
+            pages_by_method: MethodPages::of(report),
+            fallbacks: report.fallbacks.into(),
+            baselines: report.baselines.into(),
+        }
+    }
+}
+
+impl DestinationFigures {
+    pub(crate) fn new(measured: Measured, report: &ReceiveReport) -> Self {
+        Self {
+            cpu_us: measured.cpu.map(micros),
+            seconds: measured.wall.as_secs_f64(),
+            rounds: report.rounds,
+            frames: report.frames,
+            pages: report.pages,
+            zero_pages: report.zero_pages,
+            payload_bytes: report.payload_bytes,
+        }
+    }
+}
+
+impl RequestMicros {
+    fn of(time: &RequestTime) -> Self {
+        Self { p50: micros(time.quantile(0.5)), p99: micros(time.quantile(0.99)), max: micros(time.max()) }
+    }
+}
+
+impl MethodPages {
+    fn of(report: &SendReport) -> Self {
+        let counts = Method::ALL.map(|method| (MethodName(method), report.methods.of(method).pages));
+        Self(counts.into_iter().filter(|&(_, pages)| pages > 0).collect())
+    }
+
+    /// Every method that carried pages, with their number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(name, &pages)| (name.0.name(), pages))
+    }
+}
+
+impl TryFrom<String> for MethodName {
+    type Error = UnknownMethod;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        name.parse().map(Self)
+    }
+}
+
+impl From<MethodName> for String {
+    fn from(name: MethodName) -> Self {
+        name.0.name().to_owned()
+    }
+}
+
+impl FallbackCounts {
+    /// Every reason by its field's name, with its count.
+    pub(crate) fn fields(&self) -> [(&'static str, u64); 6] {
+        [
+            ("no_baseline_pages", self.no_baseline_pages),
+            ("overflow_pages", self.overflow_pages),
+            ("did_not_shrink_pages", self.did_not_shrink_pages),
+            ("queue_full_requests", self.queue_full_requests),
+            ("queue_gone_requests", self.queue_gone_requests),
+            ("device_failed_requests", self.device_failed_requests),
+        ]
+    }
+
+    /// Every reason that occurred, in words, with its count.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let words = [
+            "pages without a baseline",
+            "pages whose delta did not fit",
+            "pages that did not shrink",
+            "requests that met a full queue",
+            "requests whose queue was gone",
+            "requests that failed in a device",
+        ];
+        self.fields()
+            .into_iter()
+            .zip(words)
+            .map(|((_, count), words)| (words, count))
+            .filter(|&(_, count)| count > 0)
+    }
+}
+
+impl From<Fallbacks> for FallbackCounts {
+    fn from(counts: Fallbacks) -> Self {
+        let Fallbacks {
+            no_baseline_pages,
+            overflow_pages,
+            did_not_shrink_pages,
+            queue_full_requests,
+            queue_gone_requests,
+            device_failed_requests,
+        } = counts;
+        Self {
+            no_baseline_pages,
+            overflow_pages,
+            did_not_shrink_pages,
+            queue_full_requests,
+            queue_gone_requests,
+            device_failed_requests,
+        }
+    }
+}
+
+impl From<BaselineCounters> for BaselineCounts {
+    fn from(counters: BaselineCounters) -> Self {
+        let BaselineCounters { hits, misses, refused, evictions } = counters;
+        Self { hits, misses, refused, evictions }
+    }
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}

@@ -1,0 +1,49 @@
+//! What stands below the options in `--help`.
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  accelbench run                                    a built-in guest by every method, as a table
+  accelbench run --input guest.ram --method deflate a memory image of your own
+  accelbench list                                   what this machine has, and what it lacks
+  accelbench run --help                             all options, with more examples
+
+Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 accelerator not usable, 4 memory differs at the end,
+130 interrupted.";
+
+pub(crate) const LIST: &str = "\
+Examples:
+  accelbench list
+  accelbench list --format json";
+
+pub(crate) const RUN: &str = "\
+Examples:
+  Every method on the built-in guest (256 MiB, 8 rounds):
+    accelbench run
+  An image of a guest's memory (from QEMU: pmemsave 0 0x8000000 guest.ram), three runs a method:
+    accelbench run --input guest.ram --method raw,deflate,zstd --runs 3
+  Snapshots of one guest in order, so that xbzrle and delta have something to do:
+    accelbench run --input a.ram,b.ram,c.ram --method zstd,xbzrle,delta
+  Two methods in one stream, over four TCP connections, at the speed of a 10 Gbit/s link:
+    accelbench run --method deflate+xbzrle --transport tcp --connections 4 --max-bandwidth 10Gbit
+  Ten seconds of rounds, the result as JSON in a file and as a table here:
+    accelbench run --method zstd --runtime 10 --export result.json
+
+Sizes: K, M, G, T are powers of 1024, KB, MB, GB, TB of 1000. Rates are bytes a second unless they say bit.
+CPU time is that of the whole process, user and system, while pages move; reading images, making workloads,
+writing the changes of a round and comparing memory are not in it. Zero pages are counted apart and are in no
+figure a page.";
+
+pub(crate) const SEND: &str = "\
+Examples:
+  On the destination:  accelbench recv --listen tcp:0.0.0.0:4444
+  On the source:       accelbench send --to tcp:destination:4444 --input guest.ram --method zstd
+
+The stream is not encrypted: use it where nobody listens, or through a tunnel.";
+
+pub(crate) const RECV: &str = "\
+Examples:
+  accelbench recv --listen tcp:0.0.0.0:4444 --max-memory 8G
+  accelbench recv --listen unix:/run/accelbench.sock --workers 4
+
+Memory of the size that the source offers is allocated, filled, compared and given back; nothing is kept. The
+command ends after one migration.";

@@ -1,0 +1,100 @@
+//! What must not be left behind, also when the user presses Ctrl-C.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{fs, process, thread};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// Something that goes when this value does, or when the process is interrupted before.
+pub(crate) struct Cleanup {
+    number: u64,
+}
+
+/// What is to be removed.
+enum Leftover {
+    File(PathBuf),
+    Directory(PathBuf),
+    Process(Pid),
+}
+
+/// What there is to remove, newest last.
+static LEFTOVERS: Mutex<(u64, BTreeMap<u64, Leftover>)> = Mutex::new((0, BTreeMap::new()));
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+impl Cleanup {
+    pub(crate) fn file(path: PathBuf) -> Self {
+        Self::of(Leftover::File(path))
+    }
+
+    pub(crate) fn directory(path: PathBuf) -> Self {
+        Self::of(Leftover::Directory(path))
+    }
+
+    /// A child that is killed. Whoever reaps it drops this first: its number may be another's afterwards.
+    pub(crate) fn process(pid: Pid) -> Self {
+        Self::of(Leftover::Process(pid))
+    }
+
+    fn of(leftover: Leftover) -> Self {
+        let mut leftovers = leftovers();
+        leftovers.0 += 1;
+        let number = leftovers.0;
+        leftovers.1.insert(number, leftover);
+        Self { number }
+    }
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        let leftover = leftovers().1.remove(&self.number);
+        leftover.into_iter().for_each(|leftover| leftover.remove());
+    }
+}
+
+impl Leftover {
+    /// What is not there any more needs no removing; what resists is not ours to fight.
+    fn remove(&self) {
+        match self {
+            Self::File(path) => drop(fs::remove_file(path)),
+            Self::Directory(path) => drop(fs::remove_dir_all(path)),
+            Self::Process(pid) => drop(kill(*pid, Signal::SIGKILL)),
+        }
+    }
+}
+
+/// Ends the process at SIGINT, SIGTERM and SIGHUP, with nothing left behind; the exit code is 128 and the signal's
+/// number, 130 for Ctrl-C.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn watch() -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let wait = move || {
+        if let Some(signal) = signals.forever().next() {
+            INTERRUPTED.store(true, Ordering::SeqCst);
+            leftovers().1.values().rev().for_each(Leftover::remove);
+            eprintln!("\raccelbench: interrupted");
+            process::exit(128 + signal);
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(wait).map(drop)
+}
+
+/// Holds a thread that failed because of the interrupt, so that it does not report the consequence as the cause.
+pub(crate) fn hold_if_interrupted() {
+    while INTERRUPTED.load(Ordering::SeqCst) {
+        thread::park();
+    }
+}
+
+fn leftovers() -> MutexGuard<'static, (u64, BTreeMap<u64, Leftover>)> {
+    LEFTOVERS.lock().unwrap_or_else(PoisonError::into_inner)
+}

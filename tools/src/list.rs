@@ -1,0 +1,144 @@
+//! `accelbench list`: what there is, and what is missing.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use pageferry_accel::codec::deflate;
+use pageferry_accel::queue::{Accelerator, Capabilities};
+use serde::Serialize;
+
+use crate::accelerators::{self, Codecs};
+use crate::cli::ListFormat;
+use crate::devices::{self, Device, Places};
+use crate::error::Error;
+use crate::host::{self, Host};
+use crate::outcome::SCHEMA;
+use crate::quantity::ByteSize;
+
+/// The list as a program reads it.
+#[derive(Debug, Serialize)]
+struct List {
+    schema: u32,
+    host: Host,
+    /// What `--accelerator` takes here.
+    accelerators: Vec<Entry>,
+    /// Devices that this version does not drive, there or not.
+    not_supported: Vec<Device>,
+}
+
+/// An accelerator that can be used.
+#[derive(Debug, Serialize)]
+struct Entry {
+    name: String,
+    provenance: String,
+    encode: Vec<&'static str>,
+    decode: Vec<&'static str>,
+    queues: usize,
+    depth: usize,
+    memory: String,
+    /// The largest deflate window that it decodes.
+    deflate_window_bytes: u64,
+}
+
+/// Prints the list.
+///
+/// # Errors
+/// [`Error::Print`] if it cannot be printed.
+pub(crate) fn list(format: ListFormat) -> Result<(), Error> {
+    let list = List::of_this_machine();
+    let text = match format {
+        ListFormat::Table => list.text(),
+        ListFormat::Json => serde_json::to_string_pretty(&list)
+            .map(|text| text + "\n")
+            .map_err(io::Error::from)
+            .map_err(Error::Print)?,
+    };
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Print)
+}
+
+impl List {
+    fn of_this_machine() -> Self {
+        let available = accelerators::discover(host::cores(), 2, Codecs::default());
+        Self {
+            schema: SCHEMA,
+            host: Host::this(),
+            accelerators: available.iter().map(|accelerator| Entry::of(&**accelerator)).collect(),
+            not_supported: devices::look(&Places::default()),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::from("Accelerators (--accelerator NAME)\n");
+        self.accelerators.iter().for_each(|entry| entry.describe(&mut text));
+        text.push_str("\nLibraries\n");
+        describe_deflate(&self.host, &mut text);
+        let simd = if self.host.simd.is_empty() {
+            "none, portable code runs".to_owned()
+        } else {
+            self.host.simd.join(", ")
+        };
+        line(&mut text, "vector instructions", &simd);
+        text.push_str("\nNot supported by this version\n");
+        self.not_supported.iter().for_each(|device| describe_device(device, &mut text));
+        text
+    }
+}
+
+impl Entry {
+    fn of(accelerator: &dyn Accelerator) -> Self {
+        let Capabilities { encode, decode, deflate_window_bits, queues, depth, memory } =
+            accelerator.capabilities();
+        Self {
+            name: accelerator.name().to_owned(),
+            provenance: accelerator.provenance().to_string(),
+            encode: encode.iter().map(|method| method.name()).collect(),
+            decode: decode.iter().map(|method| method.name()).collect(),
+            queues,
+            depth,
+            memory: memory.to_string(),
+            deflate_window_bytes: 1 << deflate_window_bits.min(63),
+        }
+    }
+
+    fn describe(&self, text: &mut String) {
+        text.push_str(&format!("  {}\n", self.name));
+        if self.encode == self.decode {
+            line(text, "  encodes and decodes", &self.encode.join(", "));
+        } else {
+            line(text, "  encodes", &self.encode.join(", "));
+            line(text, "  decodes", &self.decode.join(", "));
+        }
+        line(text, "  queues", &format!("{} (workers), {} requests each", self.queues, self.depth));
+        line(text, "  reaches memory by", &self.memory);
+        line(text, "  deflate window", &ByteSize(self.deflate_window_bytes).to_string());
+        line(text, "  figures are", &self.provenance);
+    }
+}
+
+fn describe_deflate(host: &Host, text: &mut String) {
+    line(text, "deflate runs on", host.deflate_library);
+    if let Some(reason) = deflate::why_not_isal() {
+        line(text, "ISA-L is not used", &reason.to_string());
+    }
+}
+
+fn describe_device(device: &Device, text: &mut String) {
+    text.push_str(&format!("  {}: {}\n", device.name, device.description));
+    for function in &device.functions {
+        let driver = function.driver.as_deref().unwrap_or("no driver");
+        line(text, "  on this machine", &format!("{} ({}), {driver}", function.address, function.id));
+    }
+    for path in device.nodes.iter().chain(&device.libraries) {
+        line(text, "  on this machine", &path.display().to_string());
+    }
+    for what in &device.missing {
+        line(text, "  missing", what);
+    }
+    line(text, "  next step", &device.next_step);
+}
+
+fn line(text: &mut String, name: &str, value: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "  {name:<22}{value}");
+}

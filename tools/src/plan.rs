@@ -1,0 +1,281 @@
+//! What a command line means: checked, with every default filled in.
+
+use std::path::PathBuf;
+
+use pageferry_accel::codec::deflate::Window;
+use pageferry_accel::method::Method;
+use pageferry_accel::units::{PageSize, UnknownPageSize};
+use serde::{Serialize, Serializer};
+
+use crate::accelerators::Codecs;
+use crate::address::Address;
+use crate::cli::{
+    DeviceArgs, FormatChoice, InputArgs, OutputArgs, RecvArgs, RunArgs, SendArgs, StreamArgs, TransportChoice,
+};
+use crate::export::Format;
+use crate::host;
+use crate::input::{ImageError, Input};
+use crate::methods::{LevelError, Levels, MethodMix};
+use crate::quantity::{ByteRate, ByteSize, Seconds};
+use crate::workload::Workload;
+
+/// What `accelbench run` does.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RunPlan {
+    pub(crate) methods: Vec<MethodMix>,
+    #[serde(flatten)]
+    pub(crate) transfer: Transfer,
+    pub(crate) transport: &'static str,
+    pub(crate) in_process: bool,
+    pub(crate) runs: u32,
+    #[serde(skip)]
+    pub(crate) output: Output,
+}
+
+/// What `accelbench send` does.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SendPlan {
+    pub(crate) to: Address,
+    pub(crate) methods: [MethodMix; 1],
+    #[serde(flatten)]
+    pub(crate) transfer: Transfer,
+    #[serde(skip)]
+    pub(crate) output: Output,
+}
+
+/// What `accelbench recv` does.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RecvPlan {
+    pub(crate) listen: Address,
+    pub(crate) max_memory: ByteSize,
+    #[serde(flatten)]
+    pub(crate) device: DevicePlan,
+    #[serde(skip)]
+    pub(crate) for_run: bool,
+    #[serde(skip)]
+    pub(crate) output: Output,
+}
+
+/// A migration as the source sees it, but for its methods.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Transfer {
+    #[serde(flatten)]
+    pub(crate) input: Input,
+    /// How many rounds, unless a time is given.
+    pub(crate) rounds: Option<u32>,
+    #[serde(rename = "runtime_s")]
+    pub(crate) runtime: Option<Seconds>,
+    #[serde(rename = "page_size", serialize_with = "page_bytes")]
+    pub(crate) page_size: PageSize,
+    pub(crate) levels: Levels,
+    #[serde(serialize_with = "window_bytes")]
+    pub(crate) window: Window,
+    pub(crate) baseline_cache: ByteSize,
+    pub(crate) zero_detection: bool,
+    pub(crate) max_pages: u32,
+    pub(crate) connections: u16,
+    pub(crate) max_bandwidth: Option<ByteRate>,
+    pub(crate) verify: bool,
+    #[serde(flatten)]
+    pub(crate) device: DevicePlan,
+}
+
+/// What works at one end.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct DevicePlan {
+    pub(crate) accelerator: String,
+    pub(crate) workers: usize,
+    pub(crate) queue_depth: usize,
+    #[serde(rename = "timeout_s")]
+    pub(crate) timeout: Seconds,
+}
+
+/// Where the result goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    pub(crate) format: Format,
+    pub(crate) export: Option<(PathBuf, Format)>,
+}
+
+/// A command line that means nothing that can be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum PlanError {
+    #[error(transparent)]
+    Level(#[from] LevelError),
+    #[error("--input: {0}")]
+    Image(#[from] ImageError),
+    #[error("--page-size {0}: use 4K, 16K or 64K")]
+    PageSize(ByteSize),
+    #[error("--window {0}: use 4K or 32K")]
+    Window(ByteSize),
+    #[error("--size {size}: a guest has whole pages of {page_size}, one at least")]
+    Size { size: ByteSize, page_size: PageSize },
+    #[error("--change-bytes {0}: use 8 up to the page size, {1}")]
+    ChangeBytes(ByteSize, PageSize),
+    #[error("--baseline-cache {0}: this machine cannot address so much")]
+    BaselineCache(ByteSize),
+    #[error("{0} names no format: end it in .json, .csv, .md or .txt, or add --export-format")]
+    ExportFormat(String),
+}
+
+impl RunPlan {
+    /// # Errors
+    /// [`PlanError`] says which option to change.
+    pub(crate) fn resolve(args: RunArgs) -> Result<Self, PlanError> {
+        let RunArgs { input, method, stream, device, transport, in_process, runs, output } = args;
+        let pace = (input.rounds, input.runtime);
+        let page_size = page_size(input.page_size)?;
+        let source = resolve_input(input, page_size)?;
+        let several_rounds = pace.1.is_some() || pace.0.unwrap_or(source.default_rounds()) > 1;
+        let methods = if method.is_empty() { all_methods(several_rounds) } else { method };
+        let transport = match transport {
+            TransportChoice::Unix => "unix",
+            TransportChoice::Tcp => "tcp",
+        };
+        let transfer = Transfer::resolve(source, pace, page_size, stream, device, &methods)?;
+        Ok(Self { methods, transfer, transport, in_process, runs, output: Output::resolve(output)? })
+    }
+}
+
+impl SendPlan {
+    /// # Errors
+    /// [`PlanError`] says which option to change.
+    pub(crate) fn resolve(args: SendArgs) -> Result<Self, PlanError> {
+        let SendArgs { to, input, method, stream, device, output } = args;
+        let pace = (input.rounds, input.runtime);
+        let page_size = page_size(input.page_size)?;
+        let source = resolve_input(input, page_size)?;
+        let methods = [method];
+        let transfer = Transfer::resolve(source, pace, page_size, stream, device, &methods)?;
+        Ok(Self { to, methods, transfer, output: Output::resolve(output)? })
+    }
+}
+
+impl RecvPlan {
+    /// # Errors
+    /// [`PlanError`] says which option to change.
+    pub(crate) fn resolve(args: RecvArgs) -> Result<Self, PlanError> {
+        let RecvArgs { listen, max_memory, device, output, for_run } = args;
+        let available = || ByteSize(host::available_memory().unwrap_or(u64::MAX));
+        let max_memory = max_memory.unwrap_or_else(available);
+        let output = Output::resolve(output)?;
+        Ok(Self { listen, max_memory, device: DevicePlan::resolve(device), for_run, output })
+    }
+}
+
+impl Transfer {
+    fn resolve(
+        input: Input,
+        (rounds, runtime): (Option<u32>, Option<Seconds>),
+        page_size: PageSize,
+        stream: StreamArgs,
+        device: DeviceArgs,
+        methods: &[MethodMix],
+    ) -> Result<Self, PlanError> {
+        let StreamArgs {
+            level,
+            window,
+            baseline_cache,
+            no_zero_detection,
+            max_pages,
+            connections,
+            max_bandwidth,
+            no_verify,
+        } = stream;
+        if usize::try_from(baseline_cache.0).is_err() {
+            return Err(PlanError::BaselineCache(baseline_cache));
+        }
+        Ok(Self {
+            rounds: runtime.is_none().then(|| rounds.unwrap_or(input.default_rounds())),
+            input,
+            runtime,
+            page_size,
+            levels: Levels::resolve(level, methods)?,
+            window: resolve_window(window)?,
+            baseline_cache,
+            zero_detection: !no_zero_detection,
+            max_pages,
+            connections,
+            max_bandwidth,
+            verify: !no_verify,
+            device: DevicePlan::resolve(device),
+        })
+    }
+
+    /// How the source's codecs are set.
+    pub(crate) fn codecs(&self) -> Codecs {
+        Codecs { levels: self.levels, window: self.window, zero_detection: self.zero_detection }
+    }
+}
+
+impl DevicePlan {
+    fn resolve(args: DeviceArgs) -> Self {
+        let DeviceArgs { accelerator, workers, queue_depth, timeout } = args;
+        let workers = workers.map_or_else(host::cores, |workers| workers as usize);
+        Self { accelerator, workers, queue_depth: queue_depth as usize, timeout }
+    }
+}
+
+impl Output {
+    fn resolve(args: OutputArgs) -> Result<Self, PlanError> {
+        let OutputArgs { format, export, export_format } = args;
+        let export = export.map(|path| {
+            let format = export_format.map(Format::from).or_else(|| Format::of_file(&path));
+            let format = format.ok_or_else(|| PlanError::ExportFormat(path.display().to_string()))?;
+            Ok::<_, PlanError>((path, format))
+        });
+        Ok(Self { format: format.into(), export: export.transpose()? })
+    }
+}
+
+impl From<FormatChoice> for Format {
+    fn from(choice: FormatChoice) -> Self {
+        match choice {
+            FormatChoice::Table => Self::Table,
+            FormatChoice::Json => Self::Json,
+            FormatChoice::Csv => Self::Csv,
+            FormatChoice::Markdown => Self::Markdown,
+        }
+    }
+}
+
+fn resolve_input(args: InputArgs, page_size: PageSize) -> Result<Input, PlanError> {
+    let InputArgs { input, workload, size, seed, dirty_percent, change_bytes, .. } = args;
+    if !input.is_empty() {
+        return Ok(Input::images(input, page_size)?);
+    }
+    let page_bytes = page_size.bytes() as u64;
+    if size.0 == 0 || size.0 % page_bytes != 0 {
+        return Err(PlanError::Size { size, page_size });
+    }
+    if !(8..=page_bytes).contains(&change_bytes.0) {
+        return Err(PlanError::ChangeBytes(change_bytes, page_size));
+    }
+    Ok(Input::Workload(Workload { name: workload, size, seed, dirty_percent, change_bytes }))
+}
+
+/// Every method; those against a baseline only where a page can come twice.
+fn all_methods(several_rounds: bool) -> Vec<MethodMix> {
+    let asked = |method: &Method| *method != Method::Zero && (several_rounds || !method.needs_baseline());
+    Method::ALL.into_iter().filter(asked).map(MethodMix::of).collect()
+}
+
+fn page_size(size: ByteSize) -> Result<PageSize, PlanError> {
+    let shift = u8::try_from(size.0.checked_ilog2().unwrap_or(0)).unwrap_or(0);
+    let found = PageSize::from_shift(shift).map_err(|UnknownPageSize { .. }| PlanError::PageSize(size))?;
+    if found.bytes() as u64 == size.0 { Ok(found) } else { Err(PlanError::PageSize(size)) }
+}
+
+fn resolve_window(size: ByteSize) -> Result<Window, PlanError> {
+    let windows = [Window::Kib4, Window::Kib32];
+    windows.into_iter().find(|window| 1 << window.bits() == size.0).ok_or(PlanError::Window(size))
+}
+
+fn page_bytes<S: Serializer>(page_size: &PageSize, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(page_size.bytes() as u64)
+}
+
+fn window_bytes<S: Serializer>(window: &Window, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(1 << window.bits())
+}

@@ -1,0 +1,117 @@
+//! `accelbench run`: every method in turn, against a destination of its own.
+
+use std::env;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::digest::Difference;
+use crate::error::Error;
+use crate::export;
+use crate::host::{self, Host};
+use crate::interrupt::Cleanup;
+use crate::methods::MethodMix;
+use crate::outcome::{Outcome, Report, SCHEMA};
+use crate::peer::Peer;
+use crate::plan::RunPlan;
+use crate::progress::Progress;
+use crate::quantity::ByteSize;
+use crate::source::{Migrated, Source};
+use crate::summary;
+use crate::warnings;
+
+/// Measures, and delivers the report, of what was finished if not all could be.
+///
+/// # Errors
+/// [`Error`] if a migration failed, or memory differed after one.
+pub(crate) fn run(plan: &RunPlan) -> Result<(), Error> {
+    let mut warnings = warnings::before(&plan.transfer, &plan.methods, host::load());
+    let mut outcomes = Vec::new();
+    let measured = measure(plan, &mut outcomes);
+    if outcomes.is_empty() {
+        return measured;
+    }
+    warnings.extend(warnings::after(&plan.transfer, &outcomes));
+    let host = Host::this();
+    let report = Report {
+        schema: SCHEMA,
+        config: json!(plan),
+        summary: summary::of_run(plan, &outcomes, &host),
+        host,
+        results: outcomes,
+        warnings,
+    };
+    let delivered = export::deliver(&report, &plan.output);
+    measured.and(delivered)
+}
+
+fn measure(plan: &RunPlan, outcomes: &mut Vec<Outcome>) -> Result<(), Error> {
+    enough_memory(plan)?;
+    let source = Source::new(&plan.transfer)?;
+    let (folder, _cleanup) = folder()?;
+    let progress = Progress::new(plan.methods.len() * plan.runs as usize);
+    let mut number = 0;
+    for method in &plan.methods {
+        let mut migrated = Vec::new();
+        for run in 1..=plan.runs {
+            let several = if plan.runs > 1 { format!(", run {run} of {}", plan.runs) } else { String::new() };
+            progress.part(format!("{method}{several}"));
+            let one = once(plan, &source, method, &folder, number, &progress)?;
+            let difference = difference(&one);
+            migrated.push(one);
+            if let Some(difference) = difference {
+                outcomes.extend(Outcome::of(&migrated, plan.in_process));
+                return Err(difference.into());
+            }
+            progress.part_done();
+            number += 1;
+        }
+        outcomes.extend(Outcome::of(&migrated, plan.in_process));
+    }
+    Ok(())
+}
+
+/// One migration, as `accelbench send` does it, to a destination that is started for it.
+fn once(
+    plan: &RunPlan,
+    source: &Source<'_>,
+    method: &MethodMix,
+    folder: &Path,
+    number: usize,
+    progress: &Progress,
+) -> Result<Migrated, Error> {
+    progress.say("preparing memory");
+    let dirty = source.prepare()?;
+    let peer = Peer::start(plan, folder, number)?;
+    let transfer = &plan.transfer;
+    let connections = peer.address().connect(transfer.connections, transfer.device.timeout.0);
+    let migrated =
+        connections.map_err(Error::from).and_then(|all| source.migrate(dirty, method, all, progress));
+    match migrated {
+        Ok(migrated) => peer.finish().map(|()| migrated),
+        Err(error) => Err(peer.abandon(error)),
+    }
+}
+
+/// The first difference of memory, which is an error only when the report is out.
+fn difference(migrated: &Migrated) -> Option<Difference> {
+    migrated.verdict.clone().and_then(Result::err)
+}
+
+/// A private folder for sockets, which goes with the second value.
+fn folder() -> Result<(std::path::PathBuf, Cleanup), Error> {
+    let made = tempfile::Builder::new().prefix("accelbench-").tempdir();
+    let made =
+        made.map_err(|source| Error::Folder { folder: env::temp_dir().display().to_string(), source })?;
+    let path = made.keep();
+    Ok((path.clone(), Cleanup::directory(path)))
+}
+
+/// Both ends' memory is filled; a machine that has not as much would swap, or kill.
+fn enough_memory(plan: &RunPlan) -> Result<(), Error> {
+    let needed = ByteSize(plan.transfer.input.bytes().saturating_mul(2));
+    match host::available_memory().map(ByteSize) {
+        Some(available) if needed > available => Err(Error::Memory { needed, available }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,43 @@
+//! `accelbench send`: one migration to `accelbench recv`.
+
+use serde_json::json;
+
+use crate::error::Error;
+use crate::export;
+use crate::host::{self, Host};
+use crate::outcome::{Outcome, Report, SCHEMA};
+use crate::plan::SendPlan;
+use crate::progress::Progress;
+use crate::source::Source;
+use crate::{summary, warnings};
+
+/// Migrates, and delivers the report.
+///
+/// # Errors
+/// [`Error`] if the migration failed, or memory differed after it.
+pub(crate) fn send(plan: &SendPlan) -> Result<(), Error> {
+    let transfer = &plan.transfer;
+    let [method] = &plan.methods;
+    let mut warnings = warnings::before(transfer, &plan.methods, host::load());
+    if plan.to.leaves_the_machine() {
+        warnings.push(warnings::NOT_ENCRYPTED.to_owned());
+        eprintln!("accelbench: warning: {}", warnings::NOT_ENCRYPTED);
+    }
+    let source = Source::new(transfer)?;
+    let progress = Progress::new(1);
+    progress.part(method.to_string());
+    progress.say("preparing memory");
+    let dirty = source.prepare()?;
+    let connections = plan.to.connect(transfer.connections, transfer.device.timeout.0)?;
+    let migrated = source.migrate(dirty, method, connections, &progress)?;
+    drop(progress);
+    let verdict = migrated.verdict.clone().unwrap_or(Ok(()));
+    let outcomes: Vec<_> = Outcome::of(&[migrated], false).into_iter().collect();
+    warnings.extend(warnings::after(transfer, &outcomes));
+    let host = Host::this();
+    let summary = summary::of_send(plan, &outcomes, &host);
+    let report = Report { schema: SCHEMA, host, config: json!(plan), results: outcomes, warnings, summary };
+    let delivered = export::deliver(&report, &plan.output);
+    verdict?;
+    delivered
+}

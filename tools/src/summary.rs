@@ -1,0 +1,92 @@
+//! What was measured, in a line or two below the table.
+
+use crate::host::Host;
+use crate::input::Input;
+use crate::outcome::Outcome;
+use crate::plan::{RunPlan, SendPlan, Transfer};
+use crate::quantity::ByteSize;
+
+/// What `accelbench run` measured.
+pub(crate) fn of_run(plan: &RunPlan, outcomes: &[Outcome], host: &Host) -> Vec<String> {
+    let ends = if plan.in_process { "both ends in one process" } else { "two processes" };
+    let socket = if plan.transport == "tcp" { "TCP on loopback" } else { "Unix sockets" };
+    lines(&plan.transfer, outcomes, host, &format!("{ends} on this host over {socket}"))
+}
+
+/// What `accelbench send` measured.
+pub(crate) fn of_send(plan: &SendPlan, outcomes: &[Outcome], host: &Host) -> Vec<String> {
+    lines(&plan.transfer, outcomes, host, &format!("from this host to {}", plan.to))
+}
+
+/// What `accelbench recv` measured.
+pub(crate) fn of_recv(outcomes: &[Outcome], workers: usize, host: &Host) -> Vec<String> {
+    let mut lines = pages(outcomes).into_iter().collect::<Vec<_>>();
+    lines.push(format!("Destination: {workers} workers; {}; {}.", verified(outcomes), machine(host)));
+    lines
+}
+
+fn lines(transfer: &Transfer, outcomes: &[Outcome], host: &Host, way: &str) -> Vec<String> {
+    let memory = ByteSize(transfer.input.bytes());
+    let what = match &transfer.input {
+        Input::Images { images, .. } if images.len() == 1 => format!("{}, {memory}", images[0].display()),
+        Input::Images { images, .. } => {
+            format!("{} and {} snapshots after it, {memory}", images[0].display(), images.len() - 1)
+        }
+        Input::Workload(workload) => {
+            let name = format!("{:?}", workload.name).to_lowercase();
+            format!("built-in {name} guest, {memory}, seed {}", workload.seed)
+        }
+    };
+    let device = &transfer.device;
+    let limit = transfer.max_bandwidth.map(|rate| format!(", at most {rate}")).unwrap_or_default();
+    let mut lines = vec![format!("Guest: {what}, pages of {}, {}.", transfer.page_size, rounds(outcomes))];
+    lines.extend(pages(outcomes));
+    lines.push(format!(
+        "Path:  {} workers at each end, {} pages a request, {} connection{}, {way}{limit}; {}.",
+        device.workers,
+        transfer.max_pages,
+        transfer.connections,
+        if transfer.connections == 1 { "" } else { "s" },
+        verified(outcomes)
+    ));
+    lines.push(format!("Host:  {}.", machine(host)));
+    lines
+}
+
+fn rounds(outcomes: &[Outcome]) -> String {
+    let counts = || outcomes.iter().map(|one| one.rounds);
+    match (counts().min(), counts().max()) {
+        (Some(1), Some(1)) => "one round".to_owned(),
+        (Some(least), Some(most)) if least == most => format!("{most} rounds"),
+        (Some(least), Some(most)) => format!("{least} to {most} rounds"),
+        _ => "no round".to_owned(),
+    }
+}
+
+fn pages(outcomes: &[Outcome]) -> Option<String> {
+    let first = outcomes.first()?;
+    let same = outcomes.iter().all(|one| (one.pages, one.zero_pages) == (first.pages, first.zero_pages));
+    let pages = if same {
+        format!("{} sent and {} zero pages", first.pages, first.zero_pages)
+    } else {
+        "a number of pages that differs by method".to_owned()
+    };
+    Some(format!("Pages: {pages}; zero pages are in no figure."))
+}
+
+fn verified(outcomes: &[Outcome]) -> &'static str {
+    if outcomes.iter().all(|one| one.verified == Some(true)) {
+        "memory was the same at both ends"
+    } else if outcomes.iter().any(|one| one.verified == Some(false)) {
+        "memory was NOT the same at both ends"
+    } else {
+        "memory was not compared"
+    }
+}
+
+fn machine(host: &Host) -> String {
+    let Host { cpu, cores, memory_bytes, kernel, deflate_library, .. } = host;
+    // Tenths of a GiB are enough to know a machine by.
+    let memory = ByteSize(memory_bytes >> 20 << 20);
+    format!("{cpu}, {cores} CPUs, {memory}, Linux {kernel}, deflate by {deflate_library}")
+}
