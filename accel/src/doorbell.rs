@@ -30,9 +30,10 @@ impl Default for Doorbell {
 impl Doorbell {
     /// Says that there is something to look at.
     pub fn ring(&self) {
-        // Sequentially consistent on both sides: either the sleeper sees this count, or we see that it sleeps.
-        self.rung.fetch_add(1, Ordering::SeqCst);
-        if self.asleep.load(Ordering::SeqCst) {
+        // The sleeper's last look at the count is an addition too, and one of the two comes first: either it sees ours, or
+        // we come behind it and with it see that it sleeps.
+        self.rung.fetch_add(1, Ordering::AcqRel);
+        if self.asleep.load(Ordering::Relaxed) {
             drop(self.bed.lock().unwrap_or_else(PoisonError::into_inner));
             self.wake.notify_one();
         }
@@ -41,17 +42,17 @@ impl Doorbell {
     /// How often it rang so far.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.rung.load(Ordering::SeqCst)
+        self.rung.load(Ordering::Acquire)
     }
 
     /// Sleeps until it has rung more often than `seen`. One thread at a time may wait.
     pub fn wait(&self, seen: u64) {
         let mut bed = self.bed.lock().unwrap_or_else(PoisonError::into_inner);
-        self.asleep.store(true, Ordering::SeqCst);
-        while self.count() == seen {
+        self.asleep.store(true, Ordering::Relaxed);
+        while self.rung.fetch_add(0, Ordering::AcqRel) == seen {
             bed = self.wake.wait(bed).unwrap_or_else(PoisonError::into_inner);
         }
-        self.asleep.store(false, Ordering::SeqCst);
+        self.asleep.store(false, Ordering::Relaxed);
     }
 }
 
@@ -87,7 +88,10 @@ mod loom_tests {
 
     #[test]
     fn no_ring_is_lost_however_two_ringers_and_a_sleeper_interleave() {
-        loom::model(|| {
+        let mut model = loom::model::Builder::new();
+        // Without a bound it takes minutes; most mistakes show with two preemptions.
+        model.preemption_bound = Some(3);
+        model.check(|| {
             let doorbell = Arc::new(Doorbell::default());
             let ringers: Vec<_> = (0..2)
                 .map(|_| {
@@ -101,6 +105,32 @@ mod loom_tests {
                 seen = doorbell.count();
             }
             ringers.into_iter().for_each(|ringer| ringer.join().unwrap());
+        });
+    }
+
+    /// As a poller uses it: count, look, sleep.
+    #[test]
+    fn whoever_looks_before_it_sleeps_finds_what_was_put_down_before_the_ring() {
+        loom::model(|| {
+            let shared = Arc::new((Doorbell::default(), AtomicU64::new(0)));
+            let worker = {
+                let shared = Arc::clone(&shared);
+                loom::thread::spawn(move || {
+                    for _ in 0..2 {
+                        shared.1.fetch_add(1, Ordering::Relaxed);
+                        shared.0.ring();
+                    }
+                })
+            };
+            let (doorbell, done) = &*shared;
+            loop {
+                let seen = doorbell.count();
+                if done.load(Ordering::Relaxed) == 2 {
+                    break;
+                }
+                doorbell.wait(seen);
+            }
+            worker.join().unwrap();
         });
     }
 }

@@ -1,7 +1,6 @@
 //! Requests to queues: round robin, past the full ones, and to the next accelerator when all are.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
 use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::method::Method;
@@ -10,12 +9,15 @@ use pageferry_accel::queue::{
 };
 use pageferry_accel::request::{Direction, Request};
 
+use crate::sync::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
 /// The opened accelerators of a sender or a receiver, in the order of preference.
 ///
 /// One thread submits while another polls.
 pub(crate) struct Dispatcher {
     lanes: Vec<Lane>,
     doorbell: Arc<Doorbell>,
+    in_flight: InFlight,
     fallbacks: QueueFallbacks,
 }
 
@@ -30,12 +32,18 @@ struct Lane {
     turn: AtomicUsize,
     /// Whether its completions ring the doorbell.
     rings: bool,
-    /// One order for all lanes, so that of several threads that were refused the last one finds them all empty.
-    in_flight: AtomicUsize,
+}
+
+/// How many requests are with the queues, or are just being offered to them.
+struct InFlight {
+    /// One number for all lanes, so that of several threads that were refused at once the last one finds it to be 0.
+    all: AtomicUsize,
+    /// Those whose completions will not ring.
+    silent: AtomicUsize,
 }
 
 /// How often a request went to another queue than the one whose turn it was, by reason.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct QueueFallbacks {
     full: AtomicU64,
     gone: AtomicU64,
@@ -51,7 +59,8 @@ impl Dispatcher {
         Ok(Self {
             lanes: lanes.collect::<Result<_, _>>()?,
             doorbell: Arc::clone(&attachment.doorbell),
-            fallbacks: QueueFallbacks::default(),
+            in_flight: InFlight { all: AtomicUsize::new(0), silent: AtomicUsize::new(0) },
+            fallbacks: QueueFallbacks { full: AtomicU64::new(0), gone: AtomicU64::new(0) },
         })
     }
 
@@ -84,19 +93,32 @@ impl Dispatcher {
         let (method, direction) = (request.method, request.direction);
         let passed = request.attempts.min(self.capable(method, direction).count().saturating_sub(1));
         let mut reason = RefusalReason::Gone;
+        // Counted before it is there, so that a poller never sees it completed and not yet in flight.
+        self.in_flight.all.fetch_add(1, Relaxed);
         for lane in self.capable(method, direction).skip(passed) {
-            let Err(refused) = lane.submit(request, &self.fallbacks) else {
-                if !lane.rings {
-                    self.doorbell.ring();
-                }
-                return Ok(());
-            };
+            let Err(refused) = self.submit_to(lane, request) else { return Ok(()) };
             request = refused.request;
             if refused.reason == RefusalReason::Full {
                 reason = RefusalReason::Full;
             }
         }
+        self.in_flight.all.fetch_sub(1, Relaxed);
         Err(Refused { request, reason })
+    }
+
+    fn submit_to(&self, lane: &Lane, request: Box<Request>) -> Result<(), Refused> {
+        if lane.rings {
+            return lane.submit(request, &self.fallbacks);
+        }
+        self.in_flight.silent.fetch_add(1, Relaxed);
+        let submitted = lane.submit(request, &self.fallbacks);
+        if submitted.is_ok() {
+            // Behind the count: a poller that this wakes, or keeps awake, sees that it must poll.
+            self.doorbell.ring();
+        } else {
+            self.in_flight.silent.fetch_sub(1, Relaxed);
+        }
+        submitted
     }
 
     /// Hands over what waits, as far as there is room. Says whether the rest can sleep until something comes back:
@@ -121,17 +143,25 @@ impl Dispatcher {
 
     /// Whether nothing is in flight, so that nothing will come back and make room.
     pub(crate) fn is_idle(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.in_flight.load(SeqCst) == 0)
+        self.in_flight.all.load(Relaxed) == 0
     }
 
     /// Appends whatever completed on any queue.
     pub(crate) fn poll(&self, completions: &mut Vec<Completion>) {
-        self.lanes.iter().for_each(|lane| lane.poll(completions));
+        for lane in &self.lanes {
+            let before = completions.len();
+            lane.queues.iter().for_each(|queue| queue.poll(completions));
+            let found = completions.len() - before;
+            self.in_flight.all.fetch_sub(found, Relaxed);
+            if !lane.rings {
+                self.in_flight.silent.fetch_sub(found, Relaxed);
+            }
+        }
     }
 
     /// Whether something is in flight whose completion will not ring.
     pub(crate) fn must_poll(&self) -> bool {
-        self.lanes.iter().any(|lane| !lane.rings && lane.in_flight.load(SeqCst) > 0)
+        self.in_flight.silent.load(Relaxed) > 0
     }
 
     /// Requests that a full queue passed on, and those that a queue that is gone did.
@@ -148,14 +178,11 @@ impl Lane {
             rings: queues.iter().all(|queue| queue.rings()),
             queues,
             turn: AtomicUsize::new(0),
-            in_flight: AtomicUsize::new(0),
         })
     }
 
     fn submit(&self, mut request: Box<Request>, fallbacks: &QueueFallbacks) -> Result<(), Refused> {
         let turn = self.turn.fetch_add(1, Relaxed);
-        // Counted before it is there, so that a poller never sees it completed and not yet in flight.
-        self.in_flight.fetch_add(1, SeqCst);
         let mut reason = RefusalReason::Gone;
         for offset in 0..self.queues.len() {
             match self.queues[(turn + offset) % self.queues.len()].submit(request) {
@@ -173,13 +200,6 @@ impl Lane {
                 }
             }
         }
-        self.in_flight.fetch_sub(1, SeqCst);
         Err(Refused { request, reason })
-    }
-
-    fn poll(&self, completions: &mut Vec<Completion>) {
-        let before = completions.len();
-        self.queues.iter().for_each(|queue| queue.poll(completions));
-        self.in_flight.fetch_sub(completions.len() - before, SeqCst);
     }
 }

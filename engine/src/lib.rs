@@ -23,4 +23,5 @@ pub mod receiver;
 pub mod regions;
 pub mod selector;
 pub mod sender;
+mod sync;
 mod text;

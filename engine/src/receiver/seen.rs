@@ -1,10 +1,9 @@
 //! Which pages came in this round: each may come once.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use pageferry_accel::run::Run;
 
 use crate::regions::Regions;
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 
 /// A bit a page, set by whichever channel brings it.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ impl SeenPages {
         };
         let regions = regions.as_slice().iter().map(place).collect();
         let words = usize::try_from(bits.div_ceil(WORD_BITS)).unwrap_or(usize::MAX);
-        Self { regions, words: std::iter::repeat_with(AtomicU64::default).take(words).collect() }
+        Self { regions, words: std::iter::repeat_with(|| AtomicU64::new(0)).take(words).collect() }
     }
 
     /// Marks a run that lies in one region, and says whether all its pages are new.
@@ -55,7 +54,7 @@ impl SeenPages {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use pageferry_accel::units::{Gpa, PageCount, PageIndex, PageSize};
     use proptest::prelude::*;
@@ -84,5 +83,30 @@ mod tests {
             seen.clear();
             prop_assert!(seen.mark(run(7, 300)) && seen.mark(run(1000, 300)));
         }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::sync::Arc;
+    use pageferry_accel::units::{Gpa, PageCount, PageIndex, PageSize};
+
+    use super::*;
+    use crate::regions::Region;
+
+    #[test]
+    fn of_two_channels_that_bring_one_page_one_at_least_is_refused() {
+        loom::model(|| {
+            let regions = vec![Region { gpa: Gpa(0), bytes: 128 << 12 }];
+            let seen = Arc::new(SeenPages::new(&Regions::new(PageSize::Kib4, regions).unwrap()));
+            // Both runs lie across the border of two words, and overlap by page 65.
+            let other = {
+                let seen = Arc::clone(&seen);
+                loom::thread::spawn(move || seen.mark(Run::data(PageIndex(60), PageCount(6))))
+            };
+            let one_is_new = seen.mark(Run::data(PageIndex(63), PageCount(5)));
+            let other_is_new = other.join().unwrap();
+            assert!(!(one_is_new && other_is_new));
+        });
     }
 }
