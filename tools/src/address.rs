@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pageferry_engine::connection::Connection;
 use serde::{Serialize, Serializer};
@@ -186,9 +187,13 @@ impl Listener {
         let patience = patience.map_or(PollTimeout::NONE, |patience| {
             PollTimeout::try_from(patience.as_millis()).unwrap_or(PollTimeout::MAX)
         });
-        match poll(&mut set, patience) {
-            Ok(ready) => Ok(ready > 0),
-            Err(error) => Err(error.into()),
+        loop {
+            match poll(&mut set, patience) {
+                // A signal that matters ends the process by itself.
+                Err(Errno::EINTR) => {}
+                Ok(ready) => return Ok(ready > 0),
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 

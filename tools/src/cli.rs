@@ -148,9 +148,9 @@ pub(crate) struct StreamArgs {
     /// How far back deflate refers: 4K, which is all that IAA decodes, or 32K
     #[arg(long, value_name = "SIZE", default_value = "32K", help_heading = METHOD)]
     pub(crate) window: ByteSize,
-    /// Memory for baselines of xbzrle and delta
-    #[arg(long, value_name = "SIZE", default_value = "64M", help_heading = METHOD)]
-    pub(crate) baseline_cache: ByteSize,
+    /// Memory for baselines of xbzrle and delta [default: as large as the guest, at most 1G]
+    #[arg(long, value_name = "SIZE", help_heading = METHOD)]
+    pub(crate) baseline_cache: Option<ByteSize>,
     /// Treat zero pages like any others
     #[arg(long, help_heading = METHOD)]
     pub(crate) no_zero_detection: bool,

@@ -85,7 +85,8 @@ fn gather(listener: &Listener, timeout: Duration, warn: &dyn Fn(&str)) -> Result
     };
     let (begun, expected) = (Instant::now(), usize::from(incoming.offer().channels));
     while incoming.missing() > 0 {
-        let Some(connection) = accept_until(listener, begun, timeout)? else {
+        let patience = timeout.saturating_sub(begun.elapsed());
+        let Some(connection) = listener.accept(Some(patience), timeout)? else {
             let missing = incoming.missing();
             incoming.refuse(&format!("{missing} of {expected} connections did not come"));
             let (address, seconds) = (listener.address().clone(), timeout.as_secs_f64());
@@ -96,14 +97,6 @@ fn gather(listener: &Listener, timeout: Duration, warn: &dyn Fn(&str)) -> Result
         }
     }
     Ok(incoming)
-}
-
-fn accept_until(
-    listener: &Listener,
-    begun: Instant,
-    timeout: Duration,
-) -> Result<Option<Connection>, AddressError> {
-    listener.accept(Some(timeout.saturating_sub(begun.elapsed())), timeout)
 }
 
 /// Memory of the layout that the source offers.

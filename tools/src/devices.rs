@@ -152,11 +152,7 @@ impl Kind {
             function.driver.as_deref().is_some_and(|driver| self.driver.is_empty() || driver == self.driver)
         });
         let checks = [
-            (
-                !functions.is_empty(),
-                format!("no PCI function ({INTEL}:{})", self.ids.join(", ")),
-                self.next.function,
-            ),
+            (!functions.is_empty(), format!("no PCI function ({})", self.numbers()), self.next.function),
             (bound, "no kernel driver bound to it".to_owned(), self.next.driver),
             (!nodes.is_empty(), format!("no device node in {}", folder.display()), self.next.node),
             (
@@ -178,6 +174,14 @@ impl Kind {
             libraries,
             missing: missing.iter().map(|(_, what, _)| what.clone()).collect(),
             next_step: next_step.to_owned(),
+        }
+    }
+
+    /// The device numbers, as lspci prints them; of many the first.
+    fn numbers(&self) -> String {
+        match self.ids {
+            [first, _, _, _, ..] => format!("{INTEL}:{first} or one of {} like it", self.ids.len() - 1),
+            few => few.iter().map(|id| format!("{INTEL}:{id}")).collect::<Vec<_>>().join(", "),
         }
     }
 }

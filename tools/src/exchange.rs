@@ -46,7 +46,7 @@ pub(crate) enum ExchangeError {
     #[error(
         "the other end's message after the migration makes no sense ({0}): use the same version at both ends"
     )]
-    Malformed(serde_json::Error),
+    Malformed(String),
 }
 
 /// The longest message about this guest: its digests, and figures whose length is bounded.
@@ -60,7 +60,7 @@ pub(crate) fn max_bytes(ram: &GuestRam) -> u32 {
 /// # Errors
 /// [`ExchangeError::Io`] with what the connection says.
 pub(crate) fn write(stream: &mut impl Write, message: &impl Serialize) -> Result<(), ExchangeError> {
-    let text = serde_json::to_vec(message).map_err(ExchangeError::Malformed)?;
+    let text = serde_json::to_vec(message).map_err(malformed)?;
     let bytes =
         u32::try_from(text.len()).map_err(|_| ExchangeError::TooLong { bytes: u32::MAX, max: u32::MAX })?;
     let message = [&bytes.to_le_bytes()[..], &text].concat();
@@ -85,7 +85,12 @@ pub(crate) fn read<T: DeserializeOwned>(stream: &mut impl Read, max: u32) -> Res
     if text.len() < bytes as usize {
         return Err(failed(io::ErrorKind::UnexpectedEof.into()));
     }
-    serde_json::from_slice(&text).map_err(ExchangeError::Malformed)
+    serde_json::from_slice(&text).map_err(malformed)
+}
+
+/// What is wrong with a message, which may quote it: nothing that a terminal takes orders from.
+fn malformed(error: serde_json::Error) -> ExchangeError {
+    ExchangeError::Malformed(error.to_string().escape_debug().to_string())
 }
 
 #[cfg(test)]

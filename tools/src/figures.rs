@@ -171,22 +171,26 @@ impl FallbackCounts {
         ]
     }
 
-    /// Every reason that occurred, in words, with its count.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let words = [
-            "pages without a baseline",
-            "pages whose delta did not fit",
-            "pages that did not shrink",
-            "requests that met a full queue",
-            "requests whose queue was gone",
-            "requests that failed in a device",
-        ];
-        self.fields()
-            .into_iter()
-            .zip(words)
-            .map(|((_, count), words)| (words, count))
-            .filter(|&(_, count)| count > 0)
+    /// Why pages were sent raw, where that occurred.
+    pub(crate) fn of_pages(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        occurred([
+            ("without a baseline", self.no_baseline_pages),
+            ("whose delta did not fit", self.overflow_pages),
+            ("that did not shrink", self.did_not_shrink_pages),
+        ])
     }
+
+    /// What went wrong with devices, where that occurred. A full queue is not wrong: it is what a fast scan meets.
+    pub(crate) fn of_devices(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        occurred([
+            ("requests whose queue was gone", self.queue_gone_requests),
+            ("requests that failed and were encoded again", self.device_failed_requests),
+        ])
+    }
+}
+
+fn occurred<const N: usize>(reasons: [(&'static str, u64); N]) -> impl Iterator<Item = (&'static str, u64)> {
+    reasons.into_iter().filter(|&(_, count)| count > 0)
 }
 
 impl From<Fallbacks> for FallbackCounts {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
+use std::time::Duration;
 
 use pageferry_accel::codec::deflate;
 use serde::Serialize;
@@ -54,9 +55,13 @@ pub(crate) fn available_memory() -> Option<u64> {
     memory("MemAvailable")
 }
 
-/// How many tasks ran on average over the last minute.
-pub(crate) fn load() -> Option<f64> {
-    line_of("/proc/loadavg")?.split(' ').next()?.parse().ok()
+/// How much time all CPUs have worked since the machine started, and what its hypervisor took from them.
+pub(crate) fn busy() -> Option<Duration> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let fields: Vec<u64> = text.lines().next()?.split_whitespace().skip(1).flat_map(str::parse).collect();
+    // user, nice, system, idle, iowait, irq, softirq, steal (proc(5)), in hundredths of a second.
+    let ticks = [0, 1, 2, 5, 6, 7].into_iter().filter_map(|field| fields.get(field)).sum::<u64>();
+    Some(Duration::from_millis(ticks.checked_mul(10)?))
 }
 
 fn cpu_model() -> Option<String> {

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::{fs, process, thread};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
+
+use crate::console;
 
 /// Something that goes when this value does, or when the process is interrupted before.
 pub(crate) struct Cleanup {
@@ -27,7 +30,8 @@ enum Leftover {
 /// What there is to remove, newest last.
 static LEFTOVERS: Mutex<(u64, BTreeMap<u64, Leftover>)> = Mutex::new((0, BTreeMap::new()));
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// Set by the signal's handler itself, before any call that the signal breaks off returns.
+static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 impl Cleanup {
     pub(crate) fn file(path: PathBuf) -> Self {
@@ -70,18 +74,22 @@ impl Leftover {
     }
 }
 
+const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
 /// Ends the process at SIGINT, SIGTERM and SIGHUP, with nothing left behind; the exit code is 128 and the signal's
 /// number, 130 for Ctrl-C.
 ///
 /// # Errors
 /// What the system says.
 pub(crate) fn watch() -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    for signal in SIGNALS {
+        flag::register(signal, Arc::clone(&INTERRUPTED))?;
+    }
+    let mut signals = Signals::new(SIGNALS)?;
     let wait = move || {
         if let Some(signal) = signals.forever().next() {
-            INTERRUPTED.store(true, Ordering::SeqCst);
             leftovers().1.values().rev().for_each(Leftover::remove);
-            eprintln!("\raccelbench: interrupted");
+            console::say("interrupted");
             process::exit(128 + signal);
         }
     };

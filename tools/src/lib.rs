@@ -9,6 +9,7 @@
 mod accelerators;
 mod address;
 mod cli;
+mod console;
 mod destination;
 mod devices;
 mod digest;
@@ -52,14 +53,14 @@ use plan::{RecvPlan, RunPlan, SendPlan};
 pub fn accelbench() -> ExitCode {
     let cli = Cli::parse();
     if let Err(error) = interrupt::watch() {
-        eprintln!("accelbench: Ctrl-C will not clean up: {error}");
+        console::warn(format_args!("Ctrl-C will not clean up: {error}"));
     }
     match carry_out(cli.command) {
         Ok(()) => Exit::Fine.into(),
         Err(error) if error.is_broken_pipe() => Exit::Fine.into(),
         Err(error) => {
             interrupt::hold_if_interrupted();
-            eprintln!("accelbench: {error}");
+            console::say(&error);
             error.exit().into()
         }
     }

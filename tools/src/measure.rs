@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
+use crate::host;
+
 /// A stopwatch for wall time and for the CPU time of this whole process, user and system, that can be held.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopwatch {
@@ -47,9 +49,41 @@ impl Stopwatch {
     }
 }
 
+/// Watches what everybody else does with the CPUs meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Neighbours {
+    begun: Instant,
+    /// What all used, and what we did.
+    before: Option<(Duration, Duration)>,
+}
+
+impl Neighbours {
+    /// Begins to watch.
+    pub(crate) fn watch() -> Self {
+        Self { begun: Instant::now(), before: everybody() }
+    }
+
+    /// How many CPUs others kept busy since then; children must have ended.
+    pub(crate) fn cpus(&self) -> Option<f64> {
+        let ((all, ours), (all_then, ours_then)) = (everybody()?, self.before?);
+        let others = all.saturating_sub(all_then).saturating_sub(ours.saturating_sub(ours_then));
+        let wall = self.begun.elapsed();
+        // The system counts in hundredths of a second.
+        (wall > Duration::from_millis(500)).then(|| others.as_secs_f64() / wall.as_secs_f64())
+    }
+}
+
+fn everybody() -> Option<(Duration, Duration)> {
+    Some((host::busy()?, process_cpu()? + cpu_of(UsageWho::RUSAGE_CHILDREN)?))
+}
+
 /// User and system time of all threads of this process, those that ended included.
 fn process_cpu() -> Option<Duration> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    cpu_of(UsageWho::RUSAGE_SELF)
+}
+
+fn cpu_of(who: UsageWho) -> Option<Duration> {
+    let usage = getrusage(who).ok()?;
     Some(duration(usage.user_time())? + duration(usage.system_time())?)
 }
 

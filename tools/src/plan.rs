@@ -119,6 +119,9 @@ pub(crate) enum PlanError {
     ExportFormat(String),
 }
 
+/// QEMU's default of 64 MiB holds too little of any guest to show what deltas are worth.
+const LARGEST_DEFAULT_CACHE: u64 = 1 << 30;
+
 impl RunPlan {
     /// # Errors
     /// [`PlanError`] says which option to change.
@@ -183,6 +186,7 @@ impl Transfer {
             max_bandwidth,
             no_verify,
         } = stream;
+        let baseline_cache = baseline_cache.unwrap_or(ByteSize(input.bytes().min(LARGEST_DEFAULT_CACHE)));
         if usize::try_from(baseline_cache.0).is_err() {
             return Err(PlanError::BaselineCache(baseline_cache));
         }

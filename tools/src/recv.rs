@@ -13,7 +13,7 @@ use crate::export;
 use crate::host::Host;
 use crate::outcome::{Outcome, Report, SCHEMA};
 use crate::plan::RecvPlan;
-use crate::{summary, warnings};
+use crate::{console, summary, warnings};
 
 /// Receives one migration, and delivers the report unless `run` started this process.
 ///
@@ -21,13 +21,14 @@ use crate::{summary, warnings};
 /// [`Error`] if the migration failed, or memory differed after it.
 pub(crate) fn recv(plan: &RecvPlan) -> Result<(), Error> {
     if plan.for_run {
-        // Where the kernel refuses, the closed connection ends this process all the same.
+        // Should the parent have died before, the address below finds no reader; should the kernel refuse, the
+        // connection that closes ends this process.
         let _ = prctl::set_pdeathsig(Signal::SIGTERM);
     }
     let listener = Listener::bind(&plan.listen)?;
     let mut warnings = announce(plan, &listener)?;
-    let warn = |text: &str| eprintln!("accelbench: warning: {text}");
-    warnings.iter().for_each(|warning| warn(warning));
+    warnings.iter().for_each(console::warn);
+    let warn = |words: &str| console::warn(words);
     let migrated = destination::receive(&listener, &plan.device, plan.max_memory, &warn)?;
     drop(listener);
     let verdict = migrated.verdict.clone().unwrap_or(Ok(()));
@@ -54,6 +55,6 @@ fn announce(plan: &RecvPlan, listener: &Listener) -> Result<Vec<String>, Error> 
         writeln!(out, "{address}").and_then(|()| out.flush()).map_err(Error::Print)?;
         return Ok(Vec::new());
     }
-    eprintln!("accelbench: listening at {address} for a guest of at most {}", plan.max_memory);
+    console::say(format_args!("listening at {address} for a guest of at most {}", plan.max_memory));
     Ok(if address.leaves_the_machine() { vec![warnings::NOT_ENCRYPTED.to_owned()] } else { Vec::new() })
 }

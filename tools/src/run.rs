@@ -3,6 +3,7 @@
 use std::env;
 use std::path::Path;
 
+use pageferry_accel::units::PageIndex;
 use serde_json::json;
 
 use crate::digest::Difference;
@@ -10,10 +11,11 @@ use crate::error::Error;
 use crate::export;
 use crate::host::{self, Host};
 use crate::interrupt::Cleanup;
+use crate::measure::Neighbours;
 use crate::methods::MethodMix;
 use crate::outcome::{Outcome, Report, SCHEMA};
 use crate::peer::Peer;
-use crate::plan::RunPlan;
+use crate::plan::{RunPlan, Transfer};
 use crate::progress::Progress;
 use crate::quantity::ByteSize;
 use crate::source::{Migrated, Source};
@@ -25,13 +27,14 @@ use crate::warnings;
 /// # Errors
 /// [`Error`] if a migration failed, or memory differed after one.
 pub(crate) fn run(plan: &RunPlan) -> Result<(), Error> {
-    let mut warnings = warnings::before(&plan.transfer, &plan.methods, host::load());
+    let mut warnings = warnings::before(&plan.transfer, &plan.methods);
     let mut outcomes = Vec::new();
+    let neighbours = Neighbours::watch();
     let measured = measure(plan, &mut outcomes);
     if outcomes.is_empty() {
         return measured;
     }
-    warnings.extend(warnings::after(&plan.transfer, &outcomes));
+    warnings.extend(warnings::after(&plan.transfer, &outcomes, neighbours.cpus()));
     let host = Host::this();
     let report = Report {
         schema: SCHEMA,
@@ -48,6 +51,7 @@ pub(crate) fn run(plan: &RunPlan) -> Result<(), Error> {
 fn measure(plan: &RunPlan, outcomes: &mut Vec<Outcome>) -> Result<(), Error> {
     enough_memory(plan)?;
     let source = Source::new(&plan.transfer)?;
+    warm_up(&plan.transfer)?;
     let (folder, _cleanup) = folder()?;
     let progress = Progress::new(plan.methods.len() * plan.runs as usize);
     let mut number = 0;
@@ -107,9 +111,24 @@ fn folder() -> Result<(std::path::PathBuf, Cleanup), Error> {
     Ok((path.clone(), Cleanup::directory(path)))
 }
 
+/// Touches as much memory as a destination will, and gives it back.
+///
+/// In a virtual machine the first touch of memory is the hypervisor's work; without this, the method that comes first
+/// would be charged for it (seen: 5 µs a page instead of 1 at the destination).
+fn warm_up(transfer: &Transfer) -> Result<(), Error> {
+    let ram = transfer.input.guest(transfer.page_size)?;
+    let page_bytes = vec![1; transfer.page_size.bytes()];
+    let pages = ram.ranges().flat_map(|range| range.first.0..range.end().0);
+    pages.for_each(|page| ram.copy_in(PageIndex(page), &page_bytes));
+    Ok(())
+}
+
 /// Both ends' memory is filled; a machine that has not as much would swap, or kill.
 fn enough_memory(plan: &RunPlan) -> Result<(), Error> {
-    let needed = ByteSize(plan.transfer.input.bytes().saturating_mul(2));
+    let transfer = &plan.transfer;
+    let deltas = plan.methods.iter().any(MethodMix::needs_baseline);
+    let cache = if deltas { transfer.baseline_cache.0.min(transfer.input.bytes()) } else { 0 };
+    let needed = ByteSize(transfer.input.bytes().saturating_mul(2).saturating_add(cache));
     match host::available_memory().map(ByteSize) {
         Some(available) if needed > available => Err(Error::Memory { needed, available }),
         _ => Ok(()),

@@ -4,12 +4,13 @@ use serde_json::json;
 
 use crate::error::Error;
 use crate::export;
-use crate::host::{self, Host};
+use crate::host::Host;
+use crate::measure::Neighbours;
 use crate::outcome::{Outcome, Report, SCHEMA};
 use crate::plan::SendPlan;
 use crate::progress::Progress;
 use crate::source::Source;
-use crate::{summary, warnings};
+use crate::{console, summary, warnings};
 
 /// Migrates, and delivers the report.
 ///
@@ -18,11 +19,12 @@ use crate::{summary, warnings};
 pub(crate) fn send(plan: &SendPlan) -> Result<(), Error> {
     let transfer = &plan.transfer;
     let [method] = &plan.methods;
-    let mut warnings = warnings::before(transfer, &plan.methods, host::load());
+    let mut warnings = warnings::before(transfer, &plan.methods);
     if plan.to.leaves_the_machine() {
         warnings.push(warnings::NOT_ENCRYPTED.to_owned());
-        eprintln!("accelbench: warning: {}", warnings::NOT_ENCRYPTED);
+        console::warn(warnings::NOT_ENCRYPTED);
     }
+    let neighbours = Neighbours::watch();
     let source = Source::new(transfer)?;
     let progress = Progress::new(1);
     progress.part(method.to_string());
@@ -33,7 +35,7 @@ pub(crate) fn send(plan: &SendPlan) -> Result<(), Error> {
     drop(progress);
     let verdict = migrated.verdict.clone().unwrap_or(Ok(()));
     let outcomes: Vec<_> = Outcome::of(&[migrated], false).into_iter().collect();
-    warnings.extend(warnings::after(transfer, &outcomes));
+    warnings.extend(warnings::after(transfer, &outcomes, neighbours.cpus()));
     let host = Host::this();
     let summary = summary::of_send(plan, &outcomes, &host);
     let report = Report { schema: SCHEMA, host, config: json!(plan), results: outcomes, warnings, summary };

@@ -1,5 +1,6 @@
 //! What was measured, in a line or two below the table.
 
+use crate::export::count;
 use crate::host::Host;
 use crate::input::Input;
 use crate::outcome::Outcome;
@@ -67,7 +68,7 @@ fn pages(outcomes: &[Outcome]) -> Option<String> {
     let first = outcomes.first()?;
     let same = outcomes.iter().all(|one| (one.pages, one.zero_pages) == (first.pages, first.zero_pages));
     let pages = if same {
-        format!("{} sent and {} zero pages", first.pages, first.zero_pages)
+        format!("{} sent and {} zero pages", count(first.pages), count(first.zero_pages))
     } else {
         "a number of pages that differs by method".to_owned()
     };

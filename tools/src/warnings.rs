@@ -15,14 +15,14 @@ pub(crate) const NOT_ENCRYPTED: &str =
 /// For figures of a build that is not made for speed.
 pub(crate) const DEBUG_BUILD: &str = "accelbench was built without optimization: build it with --release";
 
-/// Runs that differ by more than this share of their median are noisy.
+/// What differs by more than this share is worth a word.
 const NOISY: f64 = 0.1;
 
 /// What is over before this many seconds measures start-up more than anything else.
 const SHORT: f64 = 0.1;
 
 /// What is to be said before anything is measured.
-pub(crate) fn before(transfer: &Transfer, methods: &[MethodMix], load: Option<f64>) -> Vec<String> {
+pub(crate) fn before(transfer: &Transfer, methods: &[MethodMix]) -> Vec<String> {
     let mut warnings = Vec::new();
     let (cores, workers) = (host::cores(), transfer.device.workers);
     if cfg!(debug_assertions) {
@@ -33,12 +33,6 @@ pub(crate) fn before(transfer: &Transfer, methods: &[MethodMix], load: Option<f6
             "{workers} workers at each end share {cores} CPUs and hold each other up: use --workers {cores} or fewer"
         ));
     }
-    if let Some(load) = load.filter(|&load| load > cores as f64 * 0.5) {
-        warnings.push(format!(
-            "other programs kept {load:.1} of {cores} CPUs busy in the last minute: end them, or take --runs 5 and \
-             look at the spread"
-        ));
-    }
     let deflates = methods.iter().any(|mix| mix.methods().contains(&Method::Deflate));
     if let Some(reason) = deflate::why_not_isal().filter(|_| deflates) {
         warnings.push(format!("deflate runs on {}: {reason}", deflate::library()));
@@ -47,8 +41,15 @@ pub(crate) fn before(transfer: &Transfer, methods: &[MethodMix], load: Option<f6
 }
 
 /// What the results themselves give rise to.
-pub(crate) fn after(transfer: &Transfer, outcomes: &[Outcome]) -> Vec<String> {
+pub(crate) fn after(transfer: &Transfer, outcomes: &[Outcome], neighbours: Option<f64>) -> Vec<String> {
     let mut warnings = Vec::new();
+    let cores = host::cores();
+    if let Some(others) = neighbours.filter(|&others| others > cores as f64 * NOISY) {
+        warnings.push(format!(
+            "other programs kept {others:.1} of {cores} CPUs busy meanwhile: end them, or take --runs 5 and look at \
+             the spread"
+        ));
+    }
     let noisy: Vec<&str> =
         outcomes.iter().filter(|one| spread(one) > NOISY).map(|one| &*one.method).collect();
     if !noisy.is_empty() {
@@ -66,17 +67,28 @@ pub(crate) fn after(transfer: &Transfer, outcomes: &[Outcome]) -> Vec<String> {
             short.join(", ")
         ));
     }
-    let crowded = outcomes.iter().filter(|one| one.baselines.evictions + one.baselines.refused > 0);
-    if let Some(worst) = crowded.max_by_key(|one| one.baselines.evictions + one.baselines.refused) {
-        let cache = transfer.baseline_cache;
+    if let Some(crowded) = outcomes.iter().find(|one| missed(transfer, one) > NOISY) {
         warnings.push(format!(
-            "{}: the cache of baselines ({cache}) was too small for {} pages: a larger --baseline-cache lets more \
-             pages travel as deltas",
-            worst.method,
-            worst.baselines.evictions + worst.baselines.refused
+            "{} found no baseline for {:.0}% of the pages that came again: a larger --baseline-cache than {} lets \
+             more of them travel as deltas",
+            crowded.method,
+            missed(transfer, crowded) * 100.0,
+            transfer.baseline_cache
         ));
     }
     warnings
+}
+
+/// Which share of the pages that came again had lost their baseline to others.
+fn missed(transfer: &Transfer, outcome: &Outcome) -> f64 {
+    let counts = outcome.baselines;
+    if counts.evictions + counts.refused == 0 {
+        return 0.0;
+    }
+    // In the first round every page misses.
+    let first = transfer.input.bytes() >> transfer.page_size.shift();
+    let again = (counts.hits + counts.misses).saturating_sub(first);
+    counts.misses.saturating_sub(first) as f64 / again.max(1) as f64
 }
 
 /// How far the runs lie apart, as a share of the median.

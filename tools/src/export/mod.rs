@@ -89,7 +89,7 @@ fn figure(value: Option<f64>, digits: usize) -> String {
 }
 
 /// A count, thousands apart.
-fn count(value: u64) -> String {
+pub(crate) fn count(value: u64) -> String {
     group(&value.to_string())
 }
 

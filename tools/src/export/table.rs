@@ -1,5 +1,6 @@
 //! The table on a terminal.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use super::{Exporter, count, figure};
@@ -33,7 +34,7 @@ const COLUMNS: [Column; 11] = [
     column(["encoding", "rate"], |one| one.encoding_rate, 1, Best::Highest),
     column(["source", "µs/page"], |one| one.source_cpu_us_per_page, 2, Best::Lowest),
     column(["dest.", "µs/page"], |one| one.destination_cpu_us_per_page, 2, Best::Lowest),
-    column(["both", "µs/page"], |one| one.cpu_us_per_page, 2, Best::Lowest),
+    column([BOTH, "µs/page"], |one| one.cpu_us_per_page, 2, Best::Lowest),
     column(["request", "p50 µs"], |one| Some(one.request_us.p50), 0, Best::None),
     column(["request", "p99 µs"], |one| Some(one.request_us.p99), 0, Best::None),
     column(["request", "max µs"], |one| Some(one.request_us.max), 0, Best::None),
@@ -48,6 +49,7 @@ const fn column(
     Column { head, value, digits, best }
 }
 
+const BOTH: &str = "both ends";
 const MIB: f64 = 1_048_576.0;
 
 /// What can be said of a cell beyond its text.
@@ -81,8 +83,11 @@ impl Table {
     fn rows(&self, outcomes: &[Outcome], out: &mut dyn Write) -> io::Result<()> {
         let names: Vec<&str> = outcomes.iter().map(|one| &*one.method).collect();
         let name_width = names.iter().map(|name| width(name)).chain([6]).max().unwrap_or(0);
+        // Both ends together are worth a column only where neither is known by itself.
+        let apart = outcomes.iter().any(|one| one.source_cpu_us_per_page.is_some());
         let shown: Vec<(Vec<String>, &Column)> = COLUMNS
             .iter()
+            .filter(|column| !(apart && column.head[0] == BOTH))
             .map(|column| (cells(column, outcomes), column))
             // A column of dashes tells nothing.
             .filter(|(cells, _)| cells.iter().any(|cell| cell.trim() != "-"))
@@ -149,7 +154,7 @@ fn cells(column: &Column, outcomes: &[Outcome]) -> Vec<String> {
     let known = || values.iter().flatten().copied();
     let best = match column.best {
         // Alone, or among equals, nothing is best.
-        _ if known().count() < 2 => None,
+        _ if known().map(f64::to_bits).collect::<BTreeSet<_>>().len() < 2 => None,
         Best::Highest => known().max_by(f64::total_cmp),
         Best::Lowest => known().min_by(f64::total_cmp),
         Best::None => None,
@@ -165,14 +170,22 @@ fn details(outcome: &Outcome) -> impl Iterator<Item = String> {
     let mut lines = Vec::new();
     let carried: Vec<String> =
         outcome.pages_by_method.iter().map(|(name, pages)| format!("{} {name}", count(pages))).collect();
-    let as_asked = outcome.pages_by_method.iter().all(|(name, _)| name == outcome.method);
-    if !as_asked {
-        lines.push(format!("pages by method: {}", carried.join(", ")));
+    if outcome.pages_by_method.iter().any(|(name, _)| name != outcome.method) {
+        let reasons: Vec<String> = outcome
+            .fallbacks
+            .of_pages()
+            .map(|(reason, pages)| format!("{} {reason}", count(pages)))
+            .collect();
+        let why = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+        lines.push(format!("pages: {}{why}", carried.join(", ")));
     }
-    let reasons: Vec<String> =
-        outcome.fallbacks.iter().map(|(reason, number)| format!("{} {reason}", count(number))).collect();
-    if !reasons.is_empty() {
-        lines.push(format!("went another way: {}", reasons.join(", ")));
+    let lost: Vec<String> = outcome
+        .fallbacks
+        .of_devices()
+        .map(|(reason, number)| format!("{} {reason}", count(number)))
+        .collect();
+    if !lost.is_empty() {
+        lines.push(format!("devices: {}", lost.join(", ")));
     }
     if let [_, _, ..] = &outcome.runs[..] {
         let all = || outcome.runs.iter().map(|run| run.pages_per_s);
@@ -221,7 +234,7 @@ mod tests {
         let end = |line: &str, cell: &str| line[..line.find(cell).unwrap()].chars().count() + cell.len();
         assert_eq!(end(lines[3], "2,000"), end(lines[4], "1,000,000"), "{text}");
         assert!(lines[4].contains("1,000,000*") && !lines[3].contains("2,000*"), "{text}");
-        assert!(text.contains("went another way: 990 pages without a baseline"), "{text}");
+        assert!(text.contains("pages: 990 raw, 10 delta (990 without a baseline)"), "{text}");
         assert!(text.contains("Warning: too short") && !text.contains('\x1b'), "{text}");
     }
 

@@ -25,10 +25,10 @@ impl Content {
     /// level 1, which is what the memory of a busy server was seen to do.
     pub(super) fn of_share(share: u64) -> Self {
         match share {
-            0..18 => Self::Zeros,
-            18..40 => Self::Text,
-            40..72 => Self::Structures,
-            72..82 => Self::Sparse,
+            0..20 => Self::Zeros,
+            20..40 => Self::Text,
+            40..76 => Self::Structures,
+            76..90 => Self::Sparse,
             _ => Self::Random,
         }
     }

@@ -1,0 +1,114 @@
+//! Command lines that mean nothing, and what is said about them.
+
+use std::io;
+
+use super::{accelbench, ended, image, run};
+
+#[test]
+fn wrong_usage_exits_2_and_says_what_is_right() {
+    for (arguments, reason) in [
+        (&["run", "--method", "gzip"][..], "`gzip` is no method: use raw, deflate"),
+        (&["run", "--method", "zero"], "no method"),
+        (&["run", "--workers", "0"], "0 is not in 1..=1024"),
+        (&["run", "--connections", "65"], "65 is not in 1..=64"),
+        (&["run", "--connections", "0"], "0 is not in 1..=64"),
+        (&["run", "--max-pages", "0"], "0 is not in 1..=1024"),
+        (&["run", "--max-pages", "1025"], "1025 is not in 1..=1024"),
+        (&["run", "--queue-depth", "0"], "0 is not in"),
+        (&["run", "--runs", "0"], "0 is not in"),
+        (&["run", "--rounds", "0"], "0 is not in"),
+        (&["run", "--size", "lots"], "`lots` is no size: write a number of bytes"),
+        (&["run", "--size", "0"], "whole pages"),
+        (&["run", "--size", "5000"], "whole pages of 4 KiB"),
+        (&["run", "--max-bandwidth", "0"], "no rate"),
+        (&["run", "--runtime", "soon"], "no time"),
+        (&["run", "--page-size", "8K"], "use 4K, 16K or 64K"),
+        (&["run", "--window", "8K"], "use 4K or 32K"),
+        (&["run", "--change-bytes", "5000"], "8 up to the page size"),
+        (&["run", "--dirty-percent", "101"], "101 is not in 0..=100"),
+        (&["run", "--level", "9"], "deflate has levels 0 to 3"),
+        (&["run", "--method", "raw", "--level", "1"], "no effect"),
+        (&["run", "--workload", "busy"], "possible values: zeros, ones"),
+        (&["run", "--format", "xml"], "possible values: table, json"),
+        (&["run", "--export", "result.pdf"], "names no format"),
+        (&["run", "--rounds", "2", "--runtime", "1"], "cannot be used with"),
+        (&["run", "--input", "a.ram", "--seed", "2"], "cannot be used with"),
+        (&["run", "--accelerator", "gpu"], "`accelbench list` shows their names"),
+        (&["send", "--to", "here"], "write tcp:HOST:PORT or unix:PATH"),
+        (&["send"], "--to"),
+        (&["recv", "--listen", "tcp:1"], "write tcp:HOST:PORT or unix:PATH"),
+        (&["recv"], "--listen"),
+        (&["measure"], "unrecognized subcommand"),
+    ] {
+        run(arguments).fails(2, &[reason]);
+    }
+}
+
+#[test]
+fn images_that_are_none_are_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let refused = |input: &str, reason: &str| run(&["run", "--input", input]).fails(2, &[reason]);
+    std::fs::write(path("odd.ram"), vec![1; 5000]).unwrap();
+    std::fs::write(path("empty.ram"), []).unwrap();
+    image(folder.path(), "two.ram", &[1, 2]);
+    image(folder.path(), "three.ram", &[1, 2, 3]);
+    refused(&path("none.ram"), "none.ram");
+    refused(&path("odd.ram"), "5000 bytes, which is not whole pages of 4 KiB");
+    refused(&path("empty.ram"), "is empty");
+    refused(folder.path().to_str().unwrap(), "no regular file");
+    refused(&format!("{},{}", path("two.ram"), path("three.ram")), "snapshots of one and the same guest");
+}
+
+#[test]
+fn a_device_that_cannot_be_used_exits_3() {
+    for name in ["dsa", "iaa", "qat"] {
+        run(&["run", "--size", "1M", "--accelerator", name]).fails(3, &[name, "--accelerator cpu"]);
+    }
+}
+
+#[test]
+fn a_guest_that_does_not_fit_this_machine_is_refused_before_it_is_filled() {
+    run(&["run", "--size", "1024T"]).fails(1, &["are available: use a smaller guest"]);
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    for (arguments, text) in [
+        (&["--version"][..], env!("CARGO_PKG_VERSION")),
+        (&["--help"], "Exit codes:"),
+        (&["run", "--help"], "accelbench run --input a.ram,b.ram,c.ram"),
+        (&["send", "--help"], "not encrypted"),
+        (&["recv", "--help"], "--max-memory"),
+        (&["list", "--help"], "--format"),
+    ] {
+        let ended = run(arguments);
+        assert!(ended.code == Some(0) && ended.stdout.contains(text), "{ended:?}");
+    }
+    assert!(!run(&["recv", "--help"]).stdout.contains("--for-run"), "what is for run alone is not for users");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    for arguments in [&["list"][..], &["run", "--size", "1M", "--method", "raw"]] {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let ended = ended(accelbench(arguments).stdout(writer).output().unwrap());
+        assert!(ended.code == Some(0) && ended.stderr.is_empty(), "{ended:?}");
+    }
+}
+
+#[test]
+fn the_list_has_the_cpu_and_is_honest_about_the_rest() {
+    let text = run(&["list"]);
+    assert!(text.stdout.contains("encodes and decodes zero, raw, deflate"), "{text:?}");
+    assert!(text.stdout.contains("Not supported by this version"), "{text:?}");
+    let list = run(&["list", "--format", "json"]).json();
+    assert_eq!((&list["schema"], &list["accelerators"][0]["name"]), (&1.into(), &"cpu".into()));
+    let names: Vec<_> =
+        list["not_supported"].as_array().unwrap().iter().map(|device| &device["name"]).collect();
+    assert_eq!(names, ["dsa", "iaa", "qat"]);
+    for device in list["not_supported"].as_array().unwrap() {
+        assert!(!device["next_step"].as_str().unwrap().is_empty(), "{device}");
+    }
+}
