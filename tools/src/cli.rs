@@ -61,6 +61,8 @@ pub(crate) struct RunArgs {
     pub(crate) stream: StreamArgs,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) destination: DestinationArgs,
     /// What the two processes talk over
     #[arg(long, value_name = "SOCKET", default_value = "unix", help_heading = PATH)]
     pub(crate) transport: TransportChoice,
@@ -102,6 +104,8 @@ pub(crate) struct RecvArgs {
     pub(crate) max_memory: Option<ByteSize>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) destination: DestinationArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// Be the other end of `accelbench run`: tell the address on stdout, print no result, end with the parent
@@ -177,11 +181,18 @@ pub(crate) struct DeviceArgs {
     #[arg(long, visible_alias = "queues", value_name = "N", value_parser = value_parser!(u32).range(1..=1024), help_heading = PATH)]
     pub(crate) workers: Option<u32>,
     /// Requests that a queue may hold, the one it works on included
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u32).range(1..=1024), help_heading = PATH)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u32).range(2..=1024), help_heading = PATH)]
     pub(crate) queue_depth: u32,
     /// Give up when the other end does nothing for so long; also while it prepares a round
     #[arg(long, value_name = "TIME", default_value = "60s", help_heading = PATH)]
     pub(crate) timeout: Seconds,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DestinationArgs {
+    /// Have the destination's memory allocated as pages arrive, not beforehand; its page faults are measured then
+    #[arg(long, help_heading = PATH)]
+    pub(crate) no_prealloc: bool,
 }
 
 #[derive(Debug, Args)]

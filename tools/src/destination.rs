@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::exchange::{self, Closed, Closing, Compared};
 use crate::figures::{DestinationFigures, SourceFigures};
 use crate::measure::Stopwatch;
-use crate::plan::DevicePlan;
+use crate::plan::{DevicePlan, MemoryPlan};
 use crate::quantity::ByteSize;
 use crate::source::Migrated;
 
@@ -44,12 +44,12 @@ pub(crate) enum Refused {
 pub(crate) fn receive(
     listener: &Listener,
     device: &DevicePlan,
-    max_memory: ByteSize,
+    memory: MemoryPlan,
     warn: &dyn Fn(&str),
 ) -> Result<Migrated, Error> {
     let accelerators = accelerators::choose(device, Codecs::default())?;
     let incoming = gather(listener, device.timeout.0, warn)?;
-    let ram = match allocate(incoming.offer(), max_memory) {
+    let ram = match allocate(incoming.offer(), memory, warn) {
         Ok(ram) => ram,
         Err(refused) => {
             incoming.refuse(&refused.to_string());
@@ -100,7 +100,8 @@ fn gather(listener: &Listener, timeout: Duration, warn: &dyn Fn(&str)) -> Result
 }
 
 /// Memory of the layout that the source offers.
-fn allocate(offer: &Offer, max: ByteSize) -> Result<Arc<GuestRam>, Refused> {
+fn allocate(offer: &Offer, plan: MemoryPlan, warn: &dyn Fn(&str)) -> Result<Arc<GuestRam>, Refused> {
+    let MemoryPlan { max, prealloc } = plan;
     let regions = offer.regions.as_slice();
     let bytes = regions.iter().map(|region| region.bytes).fold(0, u64::saturating_add);
     let guest = ByteSize(bytes);
@@ -109,6 +110,11 @@ fn allocate(offer: &Offer, max: ByteSize) -> Result<Arc<GuestRam>, Refused> {
     }
     let layout: Vec<(Gpa, u64)> = regions.iter().map(|region| (region.gpa, region.bytes)).collect();
     let memory = AnonymousMemory::new(&layout).map_err(|source| Refused::Memory { guest, source })?;
+    if prealloc && let Err(error) = memory.populate() {
+        warn(&format!(
+            "memory could not be allocated beforehand ({error}); its page faults are measured too"
+        ));
+    }
     Ok(Arc::new(GuestRam::new(Arc::new(memory), offer.page_size())?))
 }
 

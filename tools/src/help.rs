@@ -30,7 +30,7 @@ Examples:
 
 Sizes: K, M, G, T are powers of 1024, KB, MB, GB, TB of 1000. Rates are bytes a second unless they say bit.
 CPU time is that of the whole process, user and system, while pages move; reading images, making workloads,
-writing the changes of a round and comparing memory are not in it. Zero pages are counted apart and are in no
+writing the changes of a round, the handshake and comparing memory are not in it. Zero pages are counted apart and are in no
 figure a page.";
 
 pub(crate) const SEND: &str = "\

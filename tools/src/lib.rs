@@ -1,9 +1,9 @@
 //! `accelbench`, the tool of pageferry: moves guest memory from one process or host to another as a live migration
 //! would, by whatever accelerators there are, and says what that cost and what came of it.
 //!
-//! A command line is parsed ([`cli`]), becomes a plan in which nothing is left open ([`plan`]), is carried out by the
-//! module of its subcommand ([`run`], [`send`], [`recv`], [`list`]) over one [`source`] and one [`destination`], and
-//! ends as a report ([`outcome`]) that an exporter writes ([`export`]).
+//! A command line is parsed (`cli`), becomes a plan in which nothing is left open (`plan`), is carried out by the
+//! module of its subcommand (`run`, `send`, `recv`, `list`) over one `source` and one `destination`, and ends as a
+//! report (`outcome`) that an exporter writes (`export`).
 #![forbid(unsafe_code)]
 
 mod accelerators;

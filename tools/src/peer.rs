@@ -15,7 +15,7 @@ use crate::address::{Address, Listener};
 use crate::destination;
 use crate::error::Error;
 use crate::interrupt::Cleanup;
-use crate::plan::{DevicePlan, RunPlan};
+use crate::plan::{MemoryPlan, RunPlan};
 use crate::quantity::ByteSize;
 
 /// A destination on this machine that receives one migration.
@@ -49,18 +49,18 @@ pub(crate) enum PeerError {
 }
 
 impl Peer {
-    /// Starts a destination that listens in `folder`, or on a port of the loopback interface.
+    /// Starts a destination that listens in `folder`, or on a port of the loopback interface. One at a time.
     ///
     /// # Errors
     /// [`Error`] if it cannot be started, or ends at once.
-    pub(crate) fn start(plan: &RunPlan, folder: &Path, number: usize) -> Result<Self, Error> {
+    pub(crate) fn start(plan: &RunPlan, folder: &Path) -> Result<Self, Error> {
         let wanted = match plan.transport {
             "tcp" => Address::Tcp("127.0.0.1:0".to_owned()),
-            _ => Address::Unix(folder.join(format!("{number}.sock"))),
+            _ => Address::Unix(folder.join("destination.sock")),
         };
         let device = &plan.transfer.device;
         let (end, address) =
-            if plan.in_process { spawn_thread(&wanted, device)? } else { spawn_process(&wanted, device)? };
+            if plan.in_process { spawn_thread(&wanted, plan)? } else { spawn_process(&wanted, plan)? };
         Ok(Self { address, end, patience: device.timeout.0 })
     }
 
@@ -110,15 +110,17 @@ impl Peer {
     }
 }
 
-fn spawn_thread(wanted: &Address, device: &DevicePlan) -> Result<(End, Address), Error> {
+fn spawn_thread(wanted: &Address, plan: &RunPlan) -> Result<(End, Address), Error> {
     let listener = Listener::bind(wanted)?;
-    let (address, device) = (listener.address().clone(), device.clone());
-    let body = move || destination::receive(&listener, &device, ByteSize(u64::MAX), &|_| {}).map(drop);
+    let (address, device) = (listener.address().clone(), plan.transfer.device.clone());
+    let memory = MemoryPlan { max: ByteSize(u64::MAX), prealloc: plan.prealloc };
+    let body = move || destination::receive(&listener, &device, memory, &|_| {}).map(drop);
     let thread = thread::Builder::new().name("destination".into()).spawn(body).map_err(Error::Thread)?;
     Ok((End::Thread(thread), address))
 }
 
-fn spawn_process(wanted: &Address, device: &DevicePlan) -> Result<(End, Address), Error> {
+fn spawn_process(wanted: &Address, plan: &RunPlan) -> Result<(End, Address), Error> {
+    let device = &plan.transfer.device;
     let failed = |program: String| |source| PeerError::Start { program, source };
     let program = env::current_exe().map_err(failed("accelbench".to_owned()))?;
     let mut command = Command::new(&program);
@@ -128,6 +130,7 @@ fn spawn_process(wanted: &Address, device: &DevicePlan) -> Result<(End, Address)
         .args(["--workers", &device.workers.to_string()])
         .args(["--queue-depth", &device.queue_depth.to_string()])
         .args(["--timeout", &device.timeout.0.as_secs_f64().to_string()])
+        .args((!plan.prealloc).then_some("--no-prealloc"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

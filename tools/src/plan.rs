@@ -25,6 +25,8 @@ pub(crate) struct RunPlan {
     pub(crate) methods: Vec<MethodMix>,
     #[serde(flatten)]
     pub(crate) transfer: Transfer,
+    /// Whether the destination's memory is allocated before the migration begins.
+    pub(crate) prealloc: bool,
     pub(crate) transport: &'static str,
     pub(crate) in_process: bool,
     pub(crate) runs: u32,
@@ -47,7 +49,8 @@ pub(crate) struct SendPlan {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RecvPlan {
     pub(crate) listen: Address,
-    pub(crate) max_memory: ByteSize,
+    #[serde(flatten)]
+    pub(crate) memory: MemoryPlan,
     #[serde(flatten)]
     pub(crate) device: DevicePlan,
     #[serde(skip)]
@@ -90,6 +93,15 @@ pub(crate) struct DevicePlan {
     pub(crate) timeout: Seconds,
 }
 
+/// The memory that a destination has for a guest.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct MemoryPlan {
+    #[serde(rename = "max_memory")]
+    pub(crate) max: ByteSize,
+    /// Whether it is allocated before the migration begins.
+    pub(crate) prealloc: bool,
+}
+
 /// Where the result goes.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
@@ -126,7 +138,8 @@ impl RunPlan {
     /// # Errors
     /// [`PlanError`] says which option to change.
     pub(crate) fn resolve(args: RunArgs) -> Result<Self, PlanError> {
-        let RunArgs { input, method, stream, device, transport, in_process, runs, output } = args;
+        let RunArgs { input, method, stream, device, destination, transport, in_process, runs, output } =
+            args;
         let pace = (input.rounds, input.runtime);
         let page_size = page_size(input.page_size)?;
         let source = resolve_input(input, page_size)?;
@@ -137,7 +150,9 @@ impl RunPlan {
             TransportChoice::Tcp => "tcp",
         };
         let transfer = Transfer::resolve(source, pace, page_size, stream, device, &methods)?;
-        Ok(Self { methods, transfer, transport, in_process, runs, output: Output::resolve(output)? })
+        let output = Output::resolve(output)?;
+        let prealloc = !destination.no_prealloc;
+        Ok(Self { methods, transfer, prealloc, transport, in_process, runs, output })
     }
 }
 
@@ -159,11 +174,12 @@ impl RecvPlan {
     /// # Errors
     /// [`PlanError`] says which option to change.
     pub(crate) fn resolve(args: RecvArgs) -> Result<Self, PlanError> {
-        let RecvArgs { listen, max_memory, device, output, for_run } = args;
+        let RecvArgs { listen, max_memory, device, destination, output, for_run } = args;
         let available = || ByteSize(host::available_memory().unwrap_or(u64::MAX));
-        let max_memory = max_memory.unwrap_or_else(available);
+        let memory =
+            MemoryPlan { max: max_memory.unwrap_or_else(available), prealloc: !destination.no_prealloc };
         let output = Output::resolve(output)?;
-        Ok(Self { listen, max_memory, device: DevicePlan::resolve(device), for_run, output })
+        Ok(Self { listen, memory, device: DevicePlan::resolve(device), for_run, output })
     }
 }
 

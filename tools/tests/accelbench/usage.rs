@@ -14,7 +14,7 @@ fn wrong_usage_exits_2_and_says_what_is_right() {
         (&["run", "--connections", "0"], "0 is not in 1..=64"),
         (&["run", "--max-pages", "0"], "0 is not in 1..=1024"),
         (&["run", "--max-pages", "1025"], "1025 is not in 1..=1024"),
-        (&["run", "--queue-depth", "0"], "0 is not in"),
+        (&["run", "--queue-depth", "1"], "1 is not in 2..=1024"),
         (&["run", "--runs", "0"], "0 is not in"),
         (&["run", "--rounds", "0"], "0 is not in"),
         (&["run", "--size", "lots"], "`lots` is no size: write a number of bytes"),
