@@ -97,8 +97,11 @@ fn a_device_that_refuses_while_it_is_empty_is_asked_again() {
     for completing in [Completing::Ringing, Completing::Polled] {
         let _watchdog = Watchdog::over(format!("a device that refuses while empty, {completing:?}"));
         let stubborn = FaultPlan { refused: 80, late: 3, completing, ..FAITHFUL };
-        let stubborn = || vec![Arc::new(Flaky::new(stubborn)) as Arc<dyn Accelerator>];
-        migrate(&stubborn(), stubborn(), &METHODS, 4);
+        let stubborn = || Arc::new(Flaky::new(stubborn)) as Arc<dyn Accelerator>;
+        migrate(&vec![stubborn()], vec![stubborn()], &METHODS, 4);
+        // Behind one that fails everything, it is the poller that asks.
+        let broken = || Arc::new(Flaky::new(FaultPlan { failed: 100, ..FAITHFUL })) as Arc<dyn Accelerator>;
+        migrate(&vec![broken(), stubborn()], vec![broken(), stubborn()], &METHODS, 4);
     }
 }
 

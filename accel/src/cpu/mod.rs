@@ -15,8 +15,7 @@ use worker::Worker;
 pub struct CpuConfig {
     /// How many threads work, each of them a queue.
     pub workers: usize,
-    /// How many requests each may hold, the one it works on included: two at least, so that a full queue always has
-    /// one whose completion will ring.
+    /// How many requests each may hold, the one it works on included.
     pub depth: usize,
     /// The level of deflate, 0 (fastest) to 3 with ISA-L, to 9 without.
     pub deflate_level: u32,
@@ -51,7 +50,7 @@ impl Cpu {
     /// An accelerator of `config.workers` threads, which start when it is opened.
     #[must_use]
     pub fn new(config: CpuConfig) -> Self {
-        Self { config: CpuConfig { workers: config.workers.max(1), depth: config.depth.max(2), ..config } }
+        Self { config: CpuConfig { workers: config.workers.max(1), depth: config.depth.max(1), ..config } }
     }
 }
 
