@@ -11,15 +11,32 @@ use crate::units::{PageIndex, PageSize};
 #[derive(Debug)]
 pub struct Baseline {
     slot: u32,
-    exact: bool,
+    known: Known,
     bytes: BytesMut,
 }
+
+/// What is known of the page that the destination has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    /// It is the baseline's bytes.
+    Bytes,
+    /// It is zero, whatever the baseline's bytes are.
+    Zero,
+}
+
+/// A zero page of the largest size.
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 impl Baseline {
     /// The bytes that the destination has, where they are known.
     #[must_use]
     pub fn exact(&self) -> Option<&[u8]> {
-        self.exact.then_some(&self.bytes)
+        match self.known {
+            Known::Nothing => None,
+            Known::Bytes => Some(&self.bytes),
+            Known::Zero => Some(&ZEROS[..self.bytes.len()]),
+        }
     }
 
     /// States what the destination has once this request has arrived: `page`, to the byte.
@@ -28,21 +45,17 @@ impl Baseline {
     /// If `page` is not one page long.
     pub fn set(&mut self, page: &[u8]) {
         self.bytes.copy_from_slice(page);
-        self.exact = true;
+        self.known = Known::Bytes;
     }
 
     /// States that the destination has a zero page once this request has arrived.
-    ///
-    /// Only a page whose baseline is known keeps one: zero pages that never were anything else need no room.
     pub fn set_zero(&mut self) {
-        if self.exact {
-            self.bytes.fill(0);
-        }
+        self.known = Known::Zero;
     }
 
     /// States that nobody knows what exactly was sent, as for a page that a device read from live memory.
     pub fn forget(&mut self) {
-        self.exact = false;
+        self.known = Known::Nothing;
     }
 }
 
@@ -53,7 +66,7 @@ pub struct BaselineCounters {
     pub hits: u64,
     /// A page had none.
     pub misses: u64,
-    /// Of the misses, those that found no room either.
+    /// A page found no room to go with its request, all slots being in flight.
     pub refused: u64,
     /// A baseline made room for another page's.
     pub evictions: u64,
@@ -61,15 +74,17 @@ pub struct BaselineCounters {
 
 /// A bounded number of pages, each exactly as the destination has it.
 ///
-/// Which page has which slot is looked up in a table by page number, so a look-up costs one load. When all slots are
-/// taken, the next that was not used since the hand last passed makes room (the clock algorithm); a slot whose page is
-/// in flight stays.
+/// Which page has which slot is looked up in a table by page number, so a look-up costs one load. A page that is known
+/// to be zero needs no slot. When all slots are taken, the next that was not used since the hand last passed makes room
+/// (the clock algorithm); a slot whose page is in flight stays.
 #[derive(Debug)]
 pub struct BaselineCache {
-    /// For every page that exists, its slot; [`NONE`] without.
+    /// For every page that exists, its slot; [`NONE`] without, [`ZERO`] where it needs none.
     slot_of: Vec<u32>,
     ranges: Vec<PageRange>,
     slots: Vec<Slot>,
+    /// Slots of no page.
+    free: Vec<u32>,
     hand: usize,
     counters: BaselineCounters,
 }
@@ -83,6 +98,7 @@ struct Slot {
 }
 
 const NONE: u32 = u32::MAX;
+const ZERO: u32 = u32::MAX - 1;
 
 impl BaselineCache {
     /// A cache for the pages of `ram` that holds at most `bytes` of them.
@@ -91,8 +107,10 @@ impl BaselineCache {
     #[must_use]
     pub fn new(ram: &GuestRam, bytes: usize) -> Self {
         let pages = usize::try_from(ram.pages()).unwrap_or(usize::MAX);
-        let slots = (bytes >> ram.page_size().shift()).min(pages).min(NONE as usize - 1);
+        let slots = (bytes >> ram.page_size().shift()).min(pages).min(ZERO as usize);
+        let free = (0..u32::try_from(slots).unwrap_or(ZERO)).rev();
         Self {
+            free: free.collect(),
             slot_of: vec![NONE; pages],
             ranges: ram.ranges().collect(),
             slots: arena(slots, ram.page_size()),
@@ -117,41 +135,55 @@ impl BaselineCache {
     /// room. A page that is taken out comes back by [`give_back`](Self::give_back).
     pub fn take(&mut self, page: PageIndex) -> Option<Baseline> {
         let index = self.index_of(page);
-        if self.slot_of[index] != NONE {
-            return self.take_known(self.slot_of[index]);
+        // Whatever is known of it goes with the request.
+        match std::mem::replace(&mut self.slot_of[index], NONE) {
+            NONE => self.take_room(index, page, Known::Nothing),
+            ZERO => self.take_room(index, page, Known::Zero),
+            slot => self.take_known(index, slot),
         }
-        self.counters.misses += 1;
-        let Some(slot) = self.make_room() else {
+    }
+
+    /// Puts a baseline back after its request arrived; one that needs no bytes frees its slot.
+    pub fn give_back(&mut self, baseline: Baseline) {
+        let slot = &mut self.slots[baseline.slot as usize];
+        slot.bytes = Some(baseline.bytes);
+        let without = match baseline.known {
+            Known::Bytes => return,
+            Known::Nothing => NONE,
+            Known::Zero => ZERO,
+        };
+        if let Some(page) = slot.page.take() {
+            self.free.push(baseline.slot);
+            let index = self.index_of(page);
+            self.slot_of[index] = without;
+        }
+    }
+
+    fn take_known(&mut self, index: usize, slot: u32) -> Option<Baseline> {
+        self.slot_of[index] = slot;
+        let known = &mut self.slots[slot as usize];
+        known.used = true;
+        let bytes = known.bytes.take()?;
+        self.counters.hits += 1;
+        Some(Baseline { slot, known: Known::Bytes, bytes })
+    }
+
+    fn take_room(&mut self, index: usize, page: PageIndex, known: Known) -> Option<Baseline> {
+        match known {
+            Known::Zero => self.counters.hits += 1,
+            _ => self.counters.misses += 1,
+        }
+        let Some(slot) = self.free.pop().or_else(|| self.make_room()) else {
             self.counters.refused += 1;
             return None;
         };
         self.slot_of[index] = slot;
         let room = &mut self.slots[slot as usize];
         room.page = Some(page);
-        Some(Baseline { slot, exact: false, bytes: room.bytes.take()? })
+        Some(Baseline { slot, known, bytes: room.bytes.take()? })
     }
 
-    /// Puts a baseline back after its request arrived; one that is not exact frees its slot.
-    pub fn give_back(&mut self, baseline: Baseline) {
-        let slot = &mut self.slots[baseline.slot as usize];
-        slot.bytes = Some(baseline.bytes);
-        if !baseline.exact
-            && let Some(page) = slot.page.take()
-        {
-            let index = self.index_of(page);
-            self.slot_of[index] = NONE;
-        }
-    }
-
-    fn take_known(&mut self, slot: u32) -> Option<Baseline> {
-        let known = &mut self.slots[slot as usize];
-        known.used = true;
-        let bytes = known.bytes.take()?;
-        self.counters.hits += 1;
-        Some(Baseline { slot, exact: true, bytes })
-    }
-
-    /// A slot that is free, freeing one if need be.
+    /// A slot that another page gives up.
     fn make_room(&mut self) -> Option<u32> {
         // Twice around: the first time may only clear the marks of use.
         for _ in 0..2 * self.slots.len() {
@@ -161,11 +193,10 @@ impl BaselineCache {
             if slot.bytes.is_none() || std::mem::take(&mut slot.used) {
                 continue;
             }
-            if let Some(page) = slot.page.take() {
-                self.counters.evictions += 1;
-                let index = self.index_of(page);
-                self.slot_of[index] = NONE;
-            }
+            let page = slot.page.take()?;
+            self.counters.evictions += 1;
+            let index = self.index_of(page);
+            self.slot_of[index] = NONE;
             return u32::try_from(at).ok();
         }
         None
@@ -249,16 +280,33 @@ mod tests {
     }
 
     #[test]
-    fn a_zero_page_takes_no_slot_but_keeps_the_one_it_has() {
-        let mut cache = cache(2);
-        let mut fresh = cache.take(PageIndex(1)).unwrap();
-        fresh.set_zero();
-        cache.give_back(fresh);
-        assert_eq!(cache.take(PageIndex(1)).map(|baseline| baseline.exact), Some(false));
-        send(&mut cache, 2, 5);
-        let mut known = cache.take(PageIndex(2)).unwrap();
-        known.set_zero();
-        assert_eq!(known.exact(), Some(&[0; 4096][..]));
+    fn a_zero_page_is_known_and_takes_no_slot() {
+        let mut cache = cache(1);
+        for page in [1, 2] {
+            let mut baseline = cache.take(PageIndex(page)).unwrap();
+            baseline.set_zero();
+            cache.give_back(baseline);
+        }
+        send(&mut cache, 3, 5);
+        assert_eq!(cache.counters().evictions, 0);
+        assert_eq!(cache.take(PageIndex(2)).unwrap().exact(), Some(&[0; 4096][..]));
+        // Page 1 finds no room, and is sent by who knows what: it is zero no more.
+        assert!(cache.take(PageIndex(1)).is_none());
+        assert_eq!(cache.slot_of[1], NONE);
+    }
+
+    #[test]
+    fn a_free_slot_is_taken_before_a_page_gives_up_its_own() {
+        let mut cache = cache(3);
+        send(&mut cache, 1, 1);
+        let mut forgotten = cache.take(PageIndex(2)).unwrap();
+        forgotten.forget();
+        cache.give_back(forgotten);
+        send(&mut cache, 3, 3);
+        send(&mut cache, 4, 4);
+        assert_eq!(cache.counters().evictions, 0);
+        send(&mut cache, 5, 5);
+        assert_eq!(cache.counters().evictions, 1);
     }
 
     proptest! {
