@@ -2,20 +2,11 @@
 
 use std::sync::Arc;
 
-use pageferry_accel::codec::deflate::Window;
 use pageferry_accel::cpu::{Cpu, CpuConfig};
 use pageferry_accel::queue::Accelerator;
 
-use crate::methods::Levels;
+use crate::codecs::Codecs;
 use crate::plan::DevicePlan;
-
-/// How the codecs of an accelerator are set.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Codecs {
-    pub(crate) levels: Levels,
-    pub(crate) window: Window,
-    pub(crate) zero_detection: bool,
-}
 
 /// An accelerator that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,15 +23,6 @@ pub(crate) enum AcceleratorError {
 
 /// Devices that the project is made for and this version does not drive.
 pub(crate) const NOT_DRIVEN: [&str; 3] = ["dsa", "iaa", "qat"];
-
-impl Default for Codecs {
-    /// As a destination has them, which follows what the frames say.
-    fn default() -> Self {
-        let CpuConfig { deflate_level, zstd_level, deflate_window, detect_zero, .. } = CpuConfig::default();
-        let levels = Levels { deflate: deflate_level, zstd: zstd_level };
-        Self { levels, window: deflate_window, zero_detection: detect_zero }
-    }
-}
 
 /// The accelerators of one end, the one asked for first.
 ///

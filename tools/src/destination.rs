@@ -3,37 +3,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pageferry_accel::guest::{AnonymousMemory, GuestRam};
+use pageferry_accel::guest::GuestRam;
 use pageferry_accel::queue::Provenance;
-use pageferry_accel::units::Gpa;
 use pageferry_engine::connection::Connection;
-use pageferry_engine::handshake::Offer;
 use pageferry_engine::receiver::Incoming;
 
-use crate::accelerators::{self, Codecs};
+use crate::accelerators;
 use crate::address::{AddressError, Listener};
+use crate::codecs::Codecs;
 use crate::digest::{self, Difference};
 use crate::error::Error;
 use crate::exchange::{self, Closed, Closing, Compared};
 use crate::figures::{DestinationFigures, SourceFigures};
 use crate::measure::Stopwatch;
+use crate::memory;
 use crate::plan::{DevicePlan, MemoryPlan};
-use crate::quantity::ByteSize;
 use crate::source::Migrated;
-
-/// A migration that the destination would have to refuse.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum Refused {
-    #[error(
-        "the guest has {guest} of memory, {max} are allowed here: raise recv's --max-memory or send a smaller guest"
-    )]
-    TooLarge { guest: ByteSize, max: ByteSize },
-    #[error("the destination cannot allocate {guest} for the guest: {source}; send a smaller guest")]
-    Memory { guest: ByteSize, source: std::io::Error },
-    #[error(transparent)]
-    Layout(#[from] pageferry_accel::guest::LayoutError),
-}
 
 /// Receives one migration, and compares the two memories afterwards.
 ///
@@ -44,12 +29,12 @@ pub(crate) enum Refused {
 pub(crate) fn receive(
     listener: &Listener,
     device: &DevicePlan,
-    memory: MemoryPlan,
+    plan: MemoryPlan,
     warn: &dyn Fn(&str),
 ) -> Result<Migrated, Error> {
     let accelerators = accelerators::choose(device, Codecs::default())?;
     let incoming = gather(listener, device.timeout.0, warn)?;
-    let ram = match allocate(incoming.offer(), memory, warn) {
+    let ram = match memory::allocate(incoming.offer(), plan, warn) {
         Ok(ram) => ram,
         Err(refused) => {
             incoming.refuse(&refused.to_string());
@@ -97,25 +82,6 @@ fn gather(listener: &Listener, timeout: Duration, warn: &dyn Fn(&str)) -> Result
         }
     }
     Ok(incoming)
-}
-
-/// Memory of the layout that the source offers.
-fn allocate(offer: &Offer, plan: MemoryPlan, warn: &dyn Fn(&str)) -> Result<Arc<GuestRam>, Refused> {
-    let MemoryPlan { max, prealloc } = plan;
-    let regions = offer.regions.as_slice();
-    let bytes = regions.iter().map(|region| region.bytes).fold(0, u64::saturating_add);
-    let guest = ByteSize(bytes);
-    if guest > max {
-        return Err(Refused::TooLarge { guest, max });
-    }
-    let layout: Vec<(Gpa, u64)> = regions.iter().map(|region| (region.gpa, region.bytes)).collect();
-    let memory = AnonymousMemory::new(&layout).map_err(|source| Refused::Memory { guest, source })?;
-    if prealloc && let Err(error) = memory.populate() {
-        warn(&format!(
-            "memory could not be allocated beforehand ({error}); its page faults are measured too"
-        ));
-    }
-    Ok(Arc::new(GuestRam::new(Arc::new(memory), offer.page_size())?))
 }
 
 /// The exchange after the migration.

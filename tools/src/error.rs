@@ -9,11 +9,10 @@ use pageferry_engine::sender::SendError;
 
 use crate::accelerators::AcceleratorError;
 use crate::address::AddressError;
-use crate::destination::Refused;
 use crate::digest::Difference;
 use crate::exchange::ExchangeError;
 use crate::input::ImageError;
-use crate::peer::PeerError;
+use crate::memory::Refused;
 use crate::plan::PlanError;
 use crate::quantity::ByteSize;
 
@@ -79,6 +78,20 @@ pub(crate) enum Error {
     NoConnection,
     #[error("the destination's thread panicked; this is a defect of pageferry")]
     Panicked,
+}
+
+/// The other process does not do its part.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum PeerError {
+    #[error("cannot start {program} as the destination: {source}; try --in-process")]
+    Start { program: String, source: io::Error },
+    #[error("the destination ended before it listened: {said}")]
+    Silent { said: String },
+    #[error("the destination did not end within {0} s after the migration")]
+    Hangs(f64),
+    #[error("the destination failed: {said}")]
+    Failed { said: String },
 }
 
 impl Error {

@@ -7,8 +7,9 @@ use pageferry_accel::codec::deflate;
 use pageferry_accel::queue::{Accelerator, Capabilities};
 use serde::Serialize;
 
-use crate::accelerators::{self, Codecs};
+use crate::accelerators;
 use crate::cli::ListFormat;
+use crate::codecs::Codecs;
 use crate::devices::{self, Device, Places};
 use crate::error::Error;
 use crate::host::{self, Host};

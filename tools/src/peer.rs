@@ -1,7 +1,7 @@
 //! The other end of `accelbench run`: this program once more as `recv`, or a thread.
 
 use std::env;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use crate::address::{Address, Listener};
 use crate::destination;
-use crate::error::Error;
+use crate::error::{Error, PeerError};
 use crate::interrupt::Cleanup;
 use crate::plan::{MemoryPlan, RunPlan};
 use crate::quantity::ByteSize;
@@ -32,20 +32,6 @@ enum End {
         cleanup: Cleanup,
     },
     Thread(JoinHandle<Result<(), Error>>),
-}
-
-/// The other process does not do its part.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum PeerError {
-    #[error("cannot start {program} as the destination: {source}; try --in-process")]
-    Start { program: String, source: io::Error },
-    #[error("the destination ended before it listened: {said}")]
-    Silent { said: String },
-    #[error("the destination did not end within {0} s after the migration")]
-    Hangs(f64),
-    #[error("the destination failed: {said}")]
-    Failed { said: String },
 }
 
 impl Peer {

@@ -7,12 +7,12 @@ use pageferry_accel::method::Method;
 use pageferry_accel::units::{PageSize, UnknownPageSize};
 use serde::{Serialize, Serializer};
 
-use crate::accelerators::Codecs;
 use crate::address::Address;
 use crate::cli::{
     DeviceArgs, FormatChoice, InputArgs, OutputArgs, RecvArgs, RunArgs, SendArgs, StreamArgs, TransportChoice,
 };
-use crate::export::Format;
+use crate::codecs::Codecs;
+use crate::format::Format;
 use crate::host;
 use crate::input::{ImageError, Input};
 use crate::methods::{LevelError, Levels, MethodMix};

@@ -10,6 +10,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 
 use crate::error::Error;
+use crate::format::Format;
 use crate::outcome::Report;
 use crate::plan::Output;
 
@@ -20,37 +21,6 @@ pub(crate) trait Exporter {
     /// # Errors
     /// What the writer says.
     fn export(&self, report: &Report, out: &mut dyn Write) -> io::Result<()>;
-}
-
-/// The formats that there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    Table,
-    Json,
-    Csv,
-    Markdown,
-}
-
-impl Format {
-    /// The format that a file's ending names.
-    pub(crate) fn of_file(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "json" => Some(Self::Json),
-            "csv" => Some(Self::Csv),
-            "md" | "markdown" => Some(Self::Markdown),
-            "txt" => Some(Self::Table),
-            _ => None,
-        }
-    }
-
-    fn exporter(self, styled: bool) -> Box<dyn Exporter> {
-        match self {
-            Self::Table => Box::new(table::Table { styled }),
-            Self::Json => Box::new(json::Json),
-            Self::Csv => Box::new(csv::Csv),
-            Self::Markdown => Box::new(markdown::Markdown),
-        }
-    }
 }
 
 /// Prints the report, and writes it to the file that was asked for.
@@ -65,13 +35,22 @@ pub(crate) fn deliver(report: &Report, output: &Output) -> Result<(), Error> {
     let stdout = io::stdout();
     let styled = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut out = stdout.lock();
-    let printed = output.format.exporter(styled).export(report, &mut out).and_then(|()| out.flush());
+    let printed = exporter(output.format, styled).export(report, &mut out).and_then(|()| out.flush());
     printed.map_err(Error::Print)
+}
+
+fn exporter(format: Format, styled: bool) -> Box<dyn Exporter> {
+    match format {
+        Format::Table => Box::new(table::Table { styled }),
+        Format::Json => Box::new(json::Json),
+        Format::Csv => Box::new(csv::Csv),
+        Format::Markdown => Box::new(markdown::Markdown),
+    }
 }
 
 fn write_file(report: &Report, path: &Path, format: Format) -> io::Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
-    format.exporter(false).export(report, &mut out)?;
+    exporter(format, false).export(report, &mut out)?;
     out.flush()
 }
 
@@ -120,20 +99,6 @@ mod tests {
             (Some(f64::INFINITY), 2, "-"),
         ] {
             assert_eq!(figure(value, digits), text);
-        }
-    }
-
-    #[test]
-    fn a_file_is_written_in_the_format_of_its_ending() {
-        for (name, format) in [
-            ("a.json", Some(Format::Json)),
-            ("a.CSV", Some(Format::Csv)),
-            ("a.b.md", Some(Format::Markdown)),
-            ("a.txt", Some(Format::Table)),
-            ("json", None),
-            ("a.pdf", None),
-        ] {
-            assert_eq!(Format::of_file(Path::new(name)), format, "{name}");
         }
     }
 }
