@@ -181,7 +181,7 @@ pub(crate) struct DeviceArgs {
     #[arg(long, visible_alias = "queues", value_name = "N", value_parser = value_parser!(u32).range(1..=1024), help_heading = PATH)]
     pub(crate) workers: Option<u32>,
     /// Requests that a queue may hold, the one it works on included
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u32).range(2..=1024), help_heading = PATH)]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(2..=1024), help_heading = PATH)]
     pub(crate) queue_depth: u32,
     /// Give up when the other end does nothing for so long; also while it prepares a round
     #[arg(long, value_name = "TIME", default_value = "60s", help_heading = PATH)]

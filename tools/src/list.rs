@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use pageferry_accel::codec::deflate;
+use pageferry_accel::cpu::CpuConfig;
 use pageferry_accel::queue::{Accelerator, Capabilities};
 use serde::Serialize;
 
@@ -60,7 +61,7 @@ pub(crate) fn list(format: ListFormat) -> Result<(), Error> {
 
 impl List {
     fn of_this_machine() -> Self {
-        let available = accelerators::discover(host::cores(), 2, Codecs::default());
+        let available = accelerators::discover(host::cores(), CpuConfig::default().depth, Codecs::default());
         Self {
             schema: SCHEMA,
             host: Host::this(),

@@ -31,7 +31,7 @@ impl Default for CpuConfig {
     fn default() -> Self {
         Self {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
-            depth: 2,
+            depth: 4,
             deflate_level: deflate::DEFAULT_LEVEL,
             deflate_window: Window::Kib32,
             zstd_level: zstd::DEFAULT_LEVEL,

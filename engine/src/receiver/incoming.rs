@@ -83,7 +83,7 @@ impl Incoming {
             self.answer(&Answer::reject(Refusal::Channels, &error));
             return Err(error);
         }
-        let local = capabilities(&ram, accelerators)?;
+        let local = capabilities(&ram, accelerators, self.offer().channels)?;
         let answer = match self.offer().check(&local) {
             Ok(answer) => answer,
             Err(mismatches) => return Err(self.reject(&mismatches)),
@@ -129,15 +129,53 @@ fn tell(connection: &mut Connection, answer: &Answer) {
     let _ = answer.write(connection);
 }
 
-fn capabilities(ram: &GuestRam, accelerators: &[Arc<dyn Accelerator>]) -> Result<Capabilities, ReceiveError> {
+/// The most memory that requests take, whatever the source asks for: channels, queues and large pages multiply.
+const MAX_REQUEST_BYTES: usize = 512 << 20;
+
+fn capabilities(
+    ram: &GuestRam,
+    accelerators: &[Arc<dyn Accelerator>],
+    channels: u16,
+) -> Result<Capabilities, ReceiveError> {
     let all: Vec<_> = accelerators.iter().map(|accelerator| accelerator.capabilities()).collect();
     let methods = all.iter().flat_map(|one| one.decode.iter()).fold(MethodSet::default(), MethodSet::with);
+    let requests = all.iter().map(|one| one.queues * one.depth).sum::<usize>() + usize::from(channels);
+    let pages = MAX_REQUEST_BYTES / requests.max(1) / ram.page_size().bytes();
+    let max_pages = u32::try_from(pages).unwrap_or(MAX_PAGES).clamp(1, MAX_PAGES);
     Ok(Capabilities {
         deflate_window_bits: all.iter().map(|one| one.deflate_window_bits).max().unwrap_or(12),
-        max_pages: MAX_PAGES,
-        max_payload_bytes: MAX_PAGES << ram.page_size().shift(),
+        max_pages,
+        max_payload_bytes: max_pages << ram.page_size().shift(),
         methods,
         checksums: ChecksumSet::all(),
         regions: Regions::of(ram)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use pageferry_accel::cpu::{Cpu, CpuConfig};
+    use pageferry_accel::guest::AnonymousMemory;
+    use pageferry_accel::units::{Gpa, PageSize};
+
+    use super::*;
+
+    #[test]
+    fn the_largest_requests_on_the_most_channels_stay_within_the_memory_for_them() {
+        let cpu: Vec<Arc<dyn Accelerator>> =
+            vec![Arc::new(Cpu::new(CpuConfig { workers: 4, depth: 4, ..CpuConfig::default() }))];
+        for (page_size, channels, max_pages) in [
+            (PageSize::Kib4, 1, MAX_PAGES),
+            (PageSize::Kib4, 64, MAX_PAGES),
+            (PageSize::Kib64, 1, 481),
+            (PageSize::Kib64, 64, 102),
+        ] {
+            let memory = AnonymousMemory::new(&[(Gpa(0), 1 << 20)]).unwrap();
+            let ram = GuestRam::new(Arc::new(memory), page_size).unwrap();
+            let capabilities = capabilities(&ram, &cpu, channels).unwrap();
+            assert_eq!(capabilities.max_pages, max_pages);
+            let requests = 16 + usize::from(channels);
+            assert!(requests * capabilities.max_payload_bytes as usize <= MAX_REQUEST_BYTES);
+        }
+    }
 }
