@@ -55,17 +55,23 @@ pub fn host_us_per_page(guest: &Arc<GuestRam>, max_pages: u32) -> f64 {
 /// Milliseconds to find the runs of a guest of 64 GiB with every tenth page dirty, scattered.
 #[must_use]
 pub fn scan_ms() -> f64 {
-    let guest = guest(64 << 30);
-    let mut dirty = DirtyBitmap::clean(&guest);
-    let mut noise = Noise(1);
-    for word in dirty.regions_mut().flat_map(|region| region.words_mut()) {
-        *word = (0..64).filter(|_| noise.below(10) == 0).fold(0, |word, bit| word | 1 << bit);
-    }
+    let dirty = scattered(&guest(64 << 30), 10);
     let scan = || {
         black_box(dirty.runs().fold((0, 0), |(runs, pages), run| (runs + 1, pages + run.pages)));
     };
     // So many "bytes" that a GB a second is one over milliseconds.
     1.0 / gb_per_s(1_000_000, scan)
+}
+
+/// The bitmap of a guest with one page in `every` dirty, scattered.
+#[must_use]
+pub fn scattered(guest: &GuestRam, every: usize) -> DirtyBitmap {
+    let mut dirty = DirtyBitmap::clean(guest);
+    let mut noise = Noise(1);
+    for word in dirty.regions_mut().flat_map(|region| region.words_mut()) {
+        *word = (0..64).filter(|_| noise.below(every) == 0).fold(0, |word, bit| word | 1 << bit);
+    }
+    dirty
 }
 
 /// GB a second of zero pages recognised.

@@ -46,7 +46,9 @@ fn every_method_moves_a_guest_through_several_rounds() {
 
 #[test]
 fn all_methods_in_one_stream_over_many_connections_move_a_guest() {
-    migrate(config(&METHODS), PageSize::Kib4, 7);
+    for connections in [7, 64] {
+        migrate(config(&METHODS), PageSize::Kib4, connections);
+    }
 }
 
 #[test]

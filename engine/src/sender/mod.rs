@@ -40,7 +40,7 @@ pub struct SenderConfig {
     pub migration: MigrationId,
     /// Which method a request is encoded with.
     pub selector: Selector,
-    /// Pages a request, 1 to 1024. 63 is what fits a command of 64 scatter entries with one to spare for the header.
+    /// Pages a request, 1 to 1024. The 63 of Intel's work on QEMU (KVM Forum 2020) suit a core's second-level cache.
     pub max_pages: PageCount,
     /// The binary logarithm of the largest deflate window that the accelerators here use: 12 or 15.
     pub deflate_window_bits: u8,

@@ -36,7 +36,7 @@ pub const MAX_REGION_BYTES: usize = 512 << 10;
 
 /// Writes the record that turns `old` into `new` and returns its size in bytes: 0 if the regions are equal.
 ///
-/// Bytes of `out` behind the record are unspecified, as is all of `out` after that.
+/// Bytes of `out` behind the record are unspecified, as is all of `out` after an error.
 ///
 /// # Errors
 /// [`DoesNotFit`] if the record is longer than `out`. It is never longer than 5/4 of the region.

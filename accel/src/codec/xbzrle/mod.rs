@@ -36,7 +36,7 @@ pub const MAX_PAGE_BYTES: usize = 64 << 10;
 
 /// Encodes what turns `old` into `new` and returns how many bytes of `out` that took: 0 if the pages are equal.
 ///
-/// Bytes of `out` behind the encoding are unspecified, as is all of `out` after that.
+/// Bytes of `out` behind the encoding are unspecified, as is all of `out` after an error.
 ///
 /// # Errors
 /// [`DoesNotFit`] if the encoding is longer than `out`. It is never longer than 3/2 of the page and 2 bytes.
