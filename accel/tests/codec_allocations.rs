@@ -36,7 +36,7 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn deflate_allocates_nothing_per_request() {
-    for library in [Library::preferred(), Library::ZlibRs] {
+    for library in [Library::preferred(), Library::BuiltIn] {
         let mut deflate = Deflate::by(&library, 1, Window::Kib32).expect("a level that exists");
         let mut inflate = Inflate::by(&library);
         assert_allocates_nothing(

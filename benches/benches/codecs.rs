@@ -75,9 +75,9 @@ fn codecs(criterion: &mut Criterion) {
     bench.group.sampling_mode(SamplingMode::Flat).sample_size(10);
 
     let isal = Some(Library::preferred()).filter(|library| matches!(library, Library::Isal(_)));
-    for library in isal.iter().chain([&Library::ZlibRs]) {
-        // The first two levels of zlib-rs are the same.
-        let lowest = u32::from(matches!(library, Library::ZlibRs));
+    for library in isal.iter().chain([&Library::BuiltIn]) {
+        // The first two levels of what is built in are the same.
+        let lowest = u32::from(matches!(library, Library::BuiltIn));
         for level in lowest..=deflate::MAX_LEVEL {
             for (window, name) in [(Window::Kib32, "32"), (Window::Kib4, "4")] {
                 let mut deflate = Deflate::by(library, level, window).expect("a level that exists");

@@ -18,11 +18,11 @@ struct Codecs {
 }
 
 impl Codecs {
-    /// Every level and window of zlib-rs, and of ISA-L where it is installed.
+    /// Every level and window of what is built in, and of ISA-L where it is installed.
     fn new() -> Self {
         let libraries = match Library::preferred() {
-            Library::ZlibRs => vec![Library::ZlibRs],
-            isal => vec![Library::ZlibRs, isal],
+            Library::BuiltIn => vec![Library::BuiltIn],
+            isal => vec![Library::BuiltIn, isal],
         };
         let mut writers = Vec::new();
         for library in &libraries {

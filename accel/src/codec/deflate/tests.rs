@@ -8,7 +8,7 @@ const WINDOWS: [Window; 2] = [Window::Kib4, Window::Kib32];
 
 /// Every library this machine has.
 fn libraries() -> Vec<Library> {
-    let mut libraries = vec![Library::ZlibRs];
+    let mut libraries = vec![Library::BuiltIn];
     libraries.extend(isal().as_ref().ok().map(|isal| Library::Isal(Arc::clone(isal))));
     libraries
 }
@@ -113,7 +113,7 @@ fn an_output_that_is_too_short_does_not_spoil_the_next_request() {
 #[test]
 fn a_level_that_does_not_exist_is_refused() {
     for library in libraries() {
-        let error = Deflate::by(&library, 4, Window::Kib32).unwrap_err();
+        let error = Deflate::by(&library, 4, Window::Kib32).err().expect("no library has this level");
         assert_eq!(error, UnknownLevel { level: 4 }, "{library}");
     }
 }
@@ -121,7 +121,7 @@ fn a_level_that_does_not_exist_is_refused() {
 #[test]
 fn the_libraries_blame_a_payload_alike() {
     let input = mixed_pages(2);
-    let whole = encoded(&Library::ZlibRs, DEFAULT_LEVEL, Window::Kib32, &input);
+    let whole = encoded(&Library::BuiltIn, DEFAULT_LEVEL, Window::Kib32, &input);
     let mut trailing = whole.clone();
     trailing.extend([0; 3]);
     // A final block of fixed codes: a literal, then a match of length 3 at distance 2 (RFC 1951, 3.2.6).
@@ -148,7 +148,7 @@ fn the_library_in_use_has_a_name_and_an_absent_one_a_reason() {
     match why_not_isal() {
         None => assert!(library().starts_with("ISA-L"), "{}", library()),
         Some(reason) => {
-            assert_eq!(library(), "zlib-rs");
+            assert_eq!(library(), "libdeflate");
             assert!(!reason.to_string().is_empty());
         }
     }
