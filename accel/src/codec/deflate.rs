@@ -125,6 +125,18 @@ enum Encoder {
     ZlibRs(Compress),
 }
 
+impl fmt::Debug for Deflate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Deflate")
+            .field(match &self.0 {
+                Encoder::Isal(_) => &"ISA-L",
+                Encoder::Libdeflate(_) => &"libdeflate",
+                Encoder::ZlibRs(_) => &"zlib-rs",
+            })
+            .finish()
+    }
+}
+
 impl Deflate {
     /// An encoder by the preferred library.
     ///
