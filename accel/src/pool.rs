@@ -18,14 +18,6 @@ pub struct PoolSize {
     pub bound: usize,
 }
 
-impl PoolSize {
-    /// How many bytes of payload buffers the pool may come to hold.
-    #[must_use]
-    pub fn bound_bytes(&self) -> usize {
-        self.bound * self.page_size.bytes_of(self.max_pages)
-    }
-}
-
 /// Requests, made once and used again and again.
 ///
 /// The one that came back last goes out first, since its buffers are the ones that are still in the CPU's cache.

@@ -1,6 +1,6 @@
 //! A request: the unit of work of one device, recycled through the pool.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::baseline::Baseline;
 use crate::checksum::ChecksumKind;
@@ -42,8 +42,6 @@ pub struct Request {
     pub attempts: usize,
     /// When a queue took it.
     pub submitted: Instant,
-    /// How long the device worked on it, as far as the queue can tell.
-    pub service: Duration,
 }
 
 /// Which way the bytes of a request go.
@@ -131,7 +129,6 @@ impl Request {
             detours: Detours::default(),
             attempts: 0,
             submitted: Instant::now(),
-            service: Duration::ZERO,
         }
     }
 
@@ -146,7 +143,6 @@ impl Request {
         self.checksum = 0;
         self.detours = Detours::default();
         self.attempts = 0;
-        self.service = Duration::ZERO;
     }
 
     /// How many pages it has.

@@ -1,9 +1,11 @@
 //! Requests to queues: round robin, past the full ones, and to the next accelerator when all are.
 
 use std::sync::Arc;
+use std::thread;
 
 use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::method::Method;
+use pageferry_accel::pool::Pool;
 use pageferry_accel::queue::{
     Accelerator, Attachment, Capabilities, Completion, OpenError, Queue, RefusalReason, Refused,
 };
@@ -23,6 +25,15 @@ pub(crate) struct Dispatcher {
 
 /// How often the last accelerator in the order of preference may fail on one request before the migration does.
 const LAST_RESORT_RETRIES: usize = 2;
+
+/// Why a request finds no queue, however long it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unplaced {
+    /// Every queue that could take it is gone.
+    QueuesGone(Method),
+    /// The migration ended meanwhile.
+    PoolClosed,
+}
 
 /// One accelerator and its queues.
 struct Lane {
@@ -119,6 +130,27 @@ impl Dispatcher {
             self.in_flight.silent.fetch_sub(1, Relaxed);
         }
         submitted
+    }
+
+    /// Hands a request to a queue; waits, while there is room in none, for one to come back to `pool`.
+    ///
+    /// # Errors
+    /// [`Unplaced`] if none will ever come.
+    pub(crate) fn place(&self, mut request: Box<Request>, pool: &Pool) -> Result<(), Unplaced> {
+        loop {
+            let mark = pool.returns();
+            let Err(refused) = self.submit(request) else { return Ok(()) };
+            request = refused.request;
+            if refused.reason == RefusalReason::Gone {
+                return Err(Unplaced::QueuesGone(request.method));
+            }
+            if self.is_idle() {
+                // Refused though nothing of ours is there: somebody else's work fills the queue, and will not tell.
+                thread::yield_now();
+            } else if pool.wait_for_return(mark).is_err() {
+                return Err(Unplaced::PoolClosed);
+            }
+        }
     }
 
     /// Hands over what waits, as far as there is room. Says whether the rest can sleep until something comes back:

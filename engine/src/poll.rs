@@ -24,6 +24,8 @@ pub(crate) enum Turn {
     Rest,
     /// Look again at once.
     Again,
+    /// Look again when other threads have had a chance: nothing will ring.
+    Yield,
     /// End the thread.
     Stop,
 }
@@ -46,6 +48,7 @@ pub(crate) fn run(dispatcher: &Dispatcher, doorbell: &Doorbell, collector: &mut 
             Turn::Rest if dispatcher.must_poll() => spins = spin(spins),
             Turn::Rest => doorbell.wait(seen),
             Turn::Again => {}
+            Turn::Yield => thread::yield_now(),
         }
     }
 }

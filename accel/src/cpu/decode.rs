@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::checksum::{self, ChecksumKind};
 use crate::codec::deflate::Inflate;
 use crate::codec::lz4::Unlz4;
 use crate::codec::zstd::Unzstd;
@@ -105,11 +104,7 @@ impl Decoder {
 }
 
 fn verify(request: &Request, pages: &[u8]) -> Result<(), Failure> {
-    let computed = match request.checksum_kind {
-        ChecksumKind::None => 0,
-        ChecksumKind::Crc32 => checksum::crc32(pages),
-        ChecksumKind::Crc32c => checksum::crc32c(pages),
-    };
+    let computed = request.checksum_kind.of(pages);
     if computed == request.checksum {
         Ok(())
     } else {

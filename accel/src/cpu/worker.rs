@@ -91,14 +91,12 @@ struct Desk {
 impl Desk {
     fn work(mut self, requests: &Receiver<Box<Request>>, completed: &Sender<Completion>) {
         for mut request in requests {
-            let begun = Instant::now();
             // A codec that panics must not take the request with it, and with it the migration.
             let result = catch_unwind(AssertUnwindSafe(|| self.run(&mut request))).unwrap_or_else(|_| {
                 // Whether the baselines are still the old ones or already the new ones, nobody knows.
                 request.baselines.iter_mut().flatten().for_each(Baseline::forget);
                 Err(Failure::Device { device: NAME, status: "the worker panicked" })
             });
-            request.service = begun.elapsed();
             if completed.send(Completion { request, result }).is_err() {
                 return;
             }

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::pool::{Pool, PoolSize};
@@ -257,10 +256,7 @@ impl Collect for Recycler<'_> {
         }
         match self.crossing.dispatcher.submit_waiting(&mut self.waiting) {
             Ok(true) => Turn::Rest,
-            Ok(false) => {
-                thread::yield_now();
-                Turn::Again
-            }
+            Ok(false) => Turn::Yield,
             Err(refused) => {
                 self.crossing.fail(ReceiveError::QueuesGone(refused.request.method));
                 Turn::Stop

@@ -1,15 +1,14 @@
 //! One channel: reads frames, checks them, and hands them to the queues.
 
 use std::io::Read;
-use std::thread;
 
-use pageferry_accel::queue::RefusalReason;
 use pageferry_accel::request::{Direction, Request};
 
 use super::ReceiveError;
 use super::crossing::Crossing;
 use super::gate::GateClosed;
 use crate::connection::Reader;
+use crate::dispatcher::Unplaced;
 use crate::frame::{End, Header, Kind, decode_tables};
 
 pub(super) struct ChannelReader<'a> {
@@ -99,21 +98,11 @@ impl<'a> ChannelReader<'a> {
     }
 
     /// Hands the request to a queue; waits only while there is room in none.
-    fn submit(&self, mut request: Box<Request>) -> Result<(), Stop> {
-        loop {
-            let mark = self.crossing.pool.returns();
-            let Err(refused) = self.crossing.dispatcher.submit(request) else { return Ok(()) };
-            request = refused.request;
-            if refused.reason == RefusalReason::Gone {
-                return Err(ReceiveError::QueuesGone(request.method).into());
-            }
-            if self.crossing.dispatcher.is_idle() {
-                // Refused though nothing of ours is there: somebody else's work fills the queue, and will not tell.
-                thread::yield_now();
-            } else {
-                self.crossing.pool.wait_for_return(mark).map_err(|_| Stop::Elsewhere)?;
-            }
-        }
+    fn submit(&self, request: Box<Request>) -> Result<(), Stop> {
+        self.crossing.dispatcher.place(request, &self.crossing.pool).map_err(|unplaced| match unplaced {
+            Unplaced::QueuesGone(method) => ReceiveError::QueuesGone(method).into(),
+            Unplaced::PoolClosed => Stop::Elsewhere,
+        })
     }
 
     fn end_round(&self, header: &Header) -> Result<(), Stop> {

@@ -14,7 +14,7 @@ use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::guest::GuestRam;
 use pageferry_accel::method::{Method, MethodSet};
 use pageferry_accel::pool::{Pool, PoolSize};
-use pageferry_accel::queue::{Accelerator, Attachment, RefusalReason};
+use pageferry_accel::queue::{Accelerator, Attachment};
 use pageferry_accel::request::{Direction, Request};
 use pageferry_accel::units::PageCount;
 
@@ -24,7 +24,7 @@ pub use report::{Fallbacks, MethodCount, MethodCounts, RequestTime, SendReport};
 use crate::batcher::Batcher;
 use crate::connection::Connection;
 use crate::dirty::DirtyBitmap;
-use crate::dispatcher::Dispatcher;
+use crate::dispatcher::{Dispatcher, Unplaced};
 use crate::frame::{ChecksumSet, MAX_PAGES, Report};
 use crate::handshake::{Agreement, Answer, MigrationId, Offer, Versions, agree};
 use crate::poll;
@@ -220,21 +220,11 @@ impl Sender {
     }
 
     /// Hands a request to a queue; waits only while there is room in none.
-    fn submit(&mut self, mut request: Box<Request>) -> Result<(), SendError> {
-        loop {
-            let mark = self.pool.returns();
-            let Err(refused) = self.dispatcher.submit(request) else { return Ok(()) };
-            request = refused.request;
-            if refused.reason == RefusalReason::Gone {
-                return Err(self.give_up(SendError::QueuesGone(request.method)));
-            }
-            if self.dispatcher.is_idle() {
-                // Refused though nothing of ours is there: somebody else's work fills the queue, and will not tell.
-                thread::yield_now();
-            } else if self.pool.wait_for_return(mark).is_err() {
-                return Err(self.failure());
-            }
-        }
+    fn submit(&mut self, request: Box<Request>) -> Result<(), SendError> {
+        self.dispatcher.place(request, &self.pool).map_err(|unplaced| match unplaced {
+            Unplaced::QueuesGone(method) => self.give_up(SendError::QueuesGone(method)),
+            Unplaced::PoolClosed => self.failure(),
+        })
     }
 
     fn end_round(&mut self) -> Result<Report, SendError> {

@@ -83,10 +83,7 @@ impl Collect for Poller {
         }
         match self.dispatcher.submit_waiting(&mut self.waiting) {
             Ok(true) => {}
-            Ok(false) => {
-                thread::yield_now();
-                return Turn::Again;
-            }
+            Ok(false) => return Turn::Yield,
             Err(refused) => {
                 self.fail(SendError::QueuesGone(refused.request.method));
                 return Turn::Stop;
