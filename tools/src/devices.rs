@@ -64,6 +64,14 @@ struct NextSteps {
 
 const INTEL: &str = "8086";
 
+/// The kernel's idxd driver serves DSA and IAA alike.
+const NEXT_OF_IDXD: NextSteps = NextSteps {
+    function: "use a machine that has one (Xeon from the 4th generation on), and enable it in the firmware",
+    driver: "load the kernel's driver: modprobe idxd",
+    node: "set up a user work queue: accel-config config-wq --type=user ..., then enable-device and enable-wq",
+    library: "",
+};
+
 /// Device numbers: Linux `drivers/dma/idxd/init.c` (DSA, IAA), DPDK and `drivers/crypto/intel/qat` (QAT; physical and
 /// virtual functions of the fourth generation and after, then those of the second).
 const KINDS: [Kind; 3] = [
@@ -74,12 +82,7 @@ const KINDS: [Kind; 3] = [
         nodes: ("dsa", "wq"),
         driver: "idxd",
         library: None,
-        next: NextSteps {
-            function: "use a machine that has one (Xeon from the 4th generation on), and enable it in the firmware",
-            driver: "load the kernel's driver: modprobe idxd",
-            node: "set up a user work queue: accel-config config-wq --type=user ..., then enable-device and enable-wq",
-            library: "",
-        },
+        next: NEXT_OF_IDXD,
     },
     Kind {
         name: "iaa",
@@ -88,12 +91,7 @@ const KINDS: [Kind; 3] = [
         nodes: ("iax", "wq"),
         driver: "idxd",
         library: None,
-        next: NextSteps {
-            function: "use a machine that has one (Xeon from the 4th generation on), and enable it in the firmware",
-            driver: "load the kernel's driver: modprobe idxd",
-            node: "set up a user work queue: accel-config config-wq --type=user ..., then enable-device and enable-wq",
-            library: "",
-        },
+        next: NEXT_OF_IDXD,
     },
     Kind {
         name: "qat",
