@@ -193,9 +193,9 @@ pub enum Failure {
     #[error("{device}: {status}")]
     Device {
         /// The accelerator.
-        device: &'static str,
+        device: Arc<str>,
         /// What it said.
-        status: &'static str,
+        status: String,
     },
 }
 
@@ -220,5 +220,17 @@ pub enum OpenError {
         accelerator: String,
         /// What the codec said.
         reason: String,
+    },
+    /// A device refused a step on the way.
+    #[error("{device}: cannot {attempted}: {reason}; {remedy}")]
+    Device {
+        /// The device, or a part of it.
+        device: String,
+        /// What was attempted.
+        attempted: String,
+        /// What came back.
+        reason: String,
+        /// What can be done about it.
+        remedy: String,
     },
 }

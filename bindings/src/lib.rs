@@ -1,2 +1,5 @@
-//! pageferry-bindings
+//! The hardware's own words: layouts, constants and instructions of the devices that pageferry drives, and the C
+//! libraries that it loads at run time. No policy: what to do with them is for the accelerators to know.
+
+pub mod idxd;
 pub mod isal;

@@ -224,7 +224,7 @@ fn failed(mut request: Box<Request>) -> Completion {
         request.payload.set_filled(1);
         request.segments.push(Segment { method: Method::Lz4, pages: PageCount(9), bytes: 1 });
     }
-    let failure = Failure::Device { device: "flaky", status: "made to fail by the test" };
+    let failure = Failure::Device { device: "flaky".into(), status: "made to fail by the test".into() };
     Completion { request, result: Err(failure) }
 }
 

@@ -95,7 +95,7 @@ impl Desk {
             let result = catch_unwind(AssertUnwindSafe(|| self.run(&mut request))).unwrap_or_else(|_| {
                 // Whether the baselines are still the old ones or already the new ones, nobody knows.
                 request.baselines.iter_mut().flatten().for_each(Baseline::forget);
-                Err(Failure::Device { device: NAME, status: "the worker panicked" })
+                Err(Failure::Device { device: NAME.into(), status: "the worker panicked".into() })
             });
             if completed.send(Completion { request, result }).is_err() {
                 return;
