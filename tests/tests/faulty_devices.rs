@@ -168,7 +168,7 @@ fn an_only_device_that_always_fails_ends_the_migration_and_not_the_guest() {
     let SendError::Encode { frame, failure: Failure::Device { device, .. } } = &error else {
         panic!("{error}");
     };
-    assert_eq!((frame.round, *device), (0, "flaky"));
+    assert_eq!((frame.round, &**device), (0, "flaky"));
     assert!(error.to_string().contains("of round 0 could not be encoded"), "{error}");
 }
 
