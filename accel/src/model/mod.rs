@@ -1,1 +1,3 @@
 //! Device models: they take the descriptors that the drivers write and answer with the records that the drivers read.
+
+pub mod memory;
