@@ -1,9 +1,11 @@
 //! The cache of baselines: the exact bytes that the destination has of a page, or nothing.
 
-use bytes::BytesMut;
+use std::io;
+use std::sync::Arc;
 
+use crate::dma::{Arena, Block, HostAddress};
 use crate::guest::{GuestRam, PageRange};
-use crate::units::{PageIndex, PageSize};
+use crate::units::PageIndex;
 
 /// A baseline on its way with a request, or the room for one.
 ///
@@ -12,12 +14,13 @@ use crate::units::{PageIndex, PageSize};
 pub struct Baseline {
     slot: u32,
     known: Known,
-    bytes: BytesMut,
+    bytes: Block,
 }
 
 /// What is known of the page that the destination has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
+pub enum Known {
+    /// Nothing.
     Nothing,
     /// It is the baseline's bytes.
     Bytes,
@@ -29,6 +32,18 @@ enum Known {
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 impl Baseline {
+    /// What is known.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        self.known
+    }
+
+    /// Where its bytes are, or room for them, for a device.
+    #[must_use]
+    pub fn address(&self) -> HostAddress {
+        self.bytes.address()
+    }
+
     /// The bytes that the destination has, where they are known.
     #[must_use]
     pub fn exact(&self) -> Option<&[u8]> {
@@ -45,6 +60,21 @@ impl Baseline {
     /// If `page` is not one page long.
     pub fn set(&mut self, page: &[u8]) {
         self.bytes.copy_from_slice(page);
+        self.known = Known::Bytes;
+    }
+
+    /// States what the destination has once this request has arrived: what is in `page`, which gets the old bytes' place.
+    ///
+    /// # Panics
+    /// If `page` is not one page long.
+    pub fn exchange(&mut self, page: &mut Block) {
+        assert_eq!(self.bytes.len(), page.len(), "a baseline is one page");
+        std::mem::swap(&mut self.bytes, page);
+        self.known = Known::Bytes;
+    }
+
+    /// States that a device wrote into the baseline's bytes what the destination has once this request has arrived.
+    pub fn settle(&mut self) {
         self.known = Known::Bytes;
     }
 
@@ -83,6 +113,7 @@ pub struct BaselineCache {
     slot_of: Vec<u32>,
     ranges: Vec<PageRange>,
     slots: Vec<Slot>,
+    arena: Arc<Arena>,
     /// Slots of no page.
     free: Vec<u32>,
     hand: usize,
@@ -94,7 +125,7 @@ struct Slot {
     page: Option<PageIndex>,
     used: bool,
     /// Absent while its page is in flight.
-    bytes: Option<BytesMut>,
+    bytes: Option<Block>,
 }
 
 const NONE: u32 = u32::MAX;
@@ -103,20 +134,30 @@ const ZERO: u32 = u32::MAX - 1;
 impl BaselineCache {
     /// A cache for the pages of `ram` that holds at most `bytes` of them.
     ///
-    /// The memory is reserved at once and allocated as it is used.
-    #[must_use]
-    pub fn new(ram: &GuestRam, bytes: usize) -> Self {
+    /// # Errors
+    /// If so much memory cannot be mapped. It is allocated as it is used.
+    pub fn new(ram: &GuestRam, bytes: usize) -> io::Result<Self> {
         let pages = usize::try_from(ram.pages()).unwrap_or(usize::MAX);
-        let slots = (bytes >> ram.page_size().shift()).min(pages).min(ZERO as usize);
-        let free = (0..u32::try_from(slots).unwrap_or(ZERO)).rev();
-        Self {
+        let count = (bytes >> ram.page_size().shift()).min(pages).min(ZERO as usize);
+        let free = (0..u32::try_from(count).unwrap_or(ZERO)).rev();
+        let page_bytes = ram.page_size().bytes();
+        let arena = Arena::new(count, page_bytes)?;
+        let slot = || Slot { page: None, used: false, bytes: arena.take(page_bytes) };
+        Ok(Self {
             free: free.collect(),
             slot_of: vec![NONE; pages],
             ranges: ram.ranges().collect(),
-            slots: arena(slots, ram.page_size()),
+            slots: std::iter::repeat_with(slot).take(count).collect(),
+            arena: Arc::new(arena),
             hand: 0,
             counters: BaselineCounters::default(),
-        }
+        })
+    }
+
+    /// The memory of all baselines.
+    #[must_use]
+    pub fn arena(&self) -> &Arc<Arena> {
+        &self.arena
     }
 
     /// How many pages it holds at most.
@@ -216,27 +257,18 @@ impl BaselineCache {
     }
 }
 
-/// One allocation for all slots, so that a device can have it mapped whole.
-fn arena(slots: usize, page_size: PageSize) -> Vec<Slot> {
-    let mut whole = BytesMut::zeroed(slots << page_size.shift());
-    let mut slot = || Slot { page: None, used: false, bytes: Some(whole.split_to(page_size.bytes())) };
-    std::iter::repeat_with(&mut slot).take(slots).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;
     use crate::guest::AnonymousMemory;
-    use crate::units::Gpa;
+    use crate::units::{Gpa, PageSize};
 
     fn cache(slots: usize) -> BaselineCache {
         let memory = AnonymousMemory::new(&[(Gpa(0), 1 << 16), (Gpa(1 << 20), 1 << 16)]).unwrap();
         let ram = GuestRam::new(Arc::new(memory), PageSize::Kib4).unwrap();
-        BaselineCache::new(&ram, slots << 12)
+        BaselineCache::new(&ram, slots << 12).unwrap()
     }
 
     fn send(cache: &mut BaselineCache, page: u64, byte: u8) {

@@ -2,6 +2,8 @@
 
 use crc_fast::{CrcAlgorithm, Digest};
 
+use crate::units::PageCount;
+
 /// CRC-32 of gzip and IEEE 802.3: what QAT and IAA report of their input.
 #[must_use]
 pub fn crc32(bytes: &[u8]) -> u32 {
@@ -82,6 +84,41 @@ impl ChecksumKind {
     }
 }
 
+/// Joins the checksums of whole pages, as devices report them, to that of all of them.
+///
+/// Appending bytes to what has a CRC multiplies the CRC by a power of x that depends on their number alone, which is a
+/// linear map; it is kept as a table a byte of the CRC.
+#[derive(Clone, Debug)]
+pub struct PageCrc {
+    past_a_page: Box<[[u32; 256]; 4]>,
+}
+
+impl PageCrc {
+    /// For pages of `page_bytes`.
+    #[must_use]
+    pub fn new(kind: ChecksumKind, page_bytes: usize) -> Self {
+        let past_a_page = |crc: u32| kind.combine(crc, 0, page_bytes as u64);
+        let mut tables = Box::new([[0; 256]; 4]);
+        for (byte, table) in (0_u32..).zip(tables.iter_mut()) {
+            for (value, entry) in (0_u32..).zip(table.iter_mut()) {
+                *entry = past_a_page(value << (8 * byte));
+            }
+        }
+        Self { past_a_page: tables }
+    }
+
+    /// The checksum of what has `before` with the next `pages` pages, whose own is `next`, behind it.
+    #[must_use]
+    pub fn append(&self, before: u32, next: u32, pages: PageCount) -> u32 {
+        (0..pages.0).fold(before, |crc, _| self.past_a_page(crc)) ^ next
+    }
+
+    fn past_a_page(&self, crc: u32) -> u32 {
+        let bytes = crc.to_le_bytes().into_iter().zip(self.past_a_page.iter());
+        bytes.fold(0, |sum, (byte, table)| sum ^ table[usize::from(byte)])
+    }
+}
+
 /// A 32-bit CRC comes in 64 bits whose upper half is 0.
 fn low_half(crc: u64) -> u32 {
     u32::try_from(crc & u64::from(u32::MAX)).unwrap_or(u32::MAX)
@@ -113,6 +150,16 @@ mod tests {
         fn a_checksum_follows_its_definition(bytes in prop::collection::vec(any::<u8>(), 0..5000)) {
             prop_assert_eq!(crc32(&bytes), by_definition(0xedb8_8320, &bytes));
             prop_assert_eq!(crc32c(&bytes), by_definition(0x82f6_3b78, &bytes));
+        }
+
+        #[test]
+        fn checksums_of_pages_join_to_that_of_all(bytes in prop::collection::vec(any::<u8>(), 7 * 512), cut in 0..=7_u32) {
+            let (first, second) = bytes.split_at(cut as usize * 512);
+            for kind in [ChecksumKind::Crc32, ChecksumKind::Crc32c] {
+                let join = PageCrc::new(kind, 512);
+                let joined = join.append(kind.of(first), kind.of(second), PageCount(7 - cut));
+                prop_assert_eq!(joined, kind.of(&bytes));
+            }
         }
 
         #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -76,7 +76,7 @@ pub struct Block {
 struct Mapping {
     start: NonNull<u8>,
     bytes: usize,
-    file: Arc<File>,
+    file: Option<Arc<File>>,
 }
 
 // SAFETY: a mapping is an address range; whoever touches its bytes holds the block that they are in.
@@ -120,7 +120,7 @@ impl Arena {
     #[must_use]
     pub fn range(&self) -> DmaRange {
         let Mapping { start, bytes, ref file } = *self.mapping;
-        let file = Some(BackingFile { file: Arc::clone(file), offset: 0 });
+        let file = file.as_ref().map(|file| BackingFile { file: Arc::clone(file), offset: 0 });
         DmaRange { host: HostAddress::of(start.as_ptr()), bytes, file }
     }
 }
@@ -180,18 +180,28 @@ impl std::ops::DerefMut for Block {
 }
 
 impl Mapping {
+    /// Of a memory file; without one where the system has none, and then other processes cannot map it.
     fn new(bytes: usize) -> io::Result<Self> {
-        // SAFETY: the name is a C string, and nothing else is passed.
-        let fd = unsafe { libc::memfd_create(c"pageferry".as_ptr(), libc::MFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor was opened just above and is nobody else's.
-        let file = unsafe { File::from_raw_fd(fd) };
-        file.set_len(bytes as u64)?;
-        let start = map_shared(&file, 0, bytes)?;
-        Ok(Self { start, bytes, file: Arc::new(file) })
+        let file = if cfg!(miri) { None } else { memory_file(bytes)? };
+        let start = match &file {
+            Some(file) => map_shared(file, 0, bytes)?,
+            None => map(bytes, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)?,
+        };
+        Ok(Self { start, bytes, file: file.map(Arc::new) })
     }
+}
+
+fn memory_file(bytes: usize) -> io::Result<Option<File>> {
+    // SAFETY: the name is a C string, and nothing else is passed.
+    let fd = unsafe { libc::memfd_create(c"pageferry".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        let error = io::Error::last_os_error();
+        return if error.raw_os_error() == Some(libc::ENOSYS) { Ok(None) } else { Err(error) };
+    }
+    // SAFETY: the descriptor was opened just above and is nobody else's.
+    let file = unsafe { File::from_raw_fd(fd) };
+    file.set_len(bytes as u64)?;
+    Ok(Some(file))
 }
 
 impl Drop for Mapping {
@@ -203,12 +213,14 @@ impl Drop for Mapping {
 
 /// Maps `bytes` of a file, shared, to be read and written.
 pub(crate) fn map_shared(file: &impl AsFd, offset: u64, bytes: usize) -> io::Result<NonNull<u8>> {
-    use std::os::fd::AsRawFd;
     let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    map(bytes, libc::MAP_SHARED, file.as_fd().as_raw_fd(), offset)
+}
+
+fn map(bytes: usize, flags: libc::c_int, fd: RawFd, offset: libc::off_t) -> io::Result<NonNull<u8>> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let fd = file.as_fd().as_raw_fd();
     // SAFETY: a new mapping touches nothing that exists.
-    let start = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED, fd, offset) };
+    let start = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, fd, offset) };
     if start == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }

@@ -1,7 +1,9 @@
 //! The pool that requests come from and go back to.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::dma::Arena;
 use crate::request::Request;
 use crate::units::{PageCount, PageSize};
 
@@ -16,6 +18,8 @@ pub struct PoolSize {
     pub initial: usize,
     /// Requests made at most, when more are asked for than are free.
     pub bound: usize,
+    /// Buffers of a payload's size that queues may take for themselves.
+    pub spare: usize,
 }
 
 /// Requests, made once and used again and again.
@@ -24,6 +28,7 @@ pub struct PoolSize {
 #[derive(Debug)]
 pub struct Pool {
     size: PoolSize,
+    arena: Arc<Arena>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -44,13 +49,23 @@ pub struct Closed;
 
 impl Pool {
     /// A pool with `size.initial` requests in it.
-    #[must_use]
-    pub fn new(size: PoolSize) -> Self {
+    ///
+    /// # Errors
+    /// If the memory for all payloads cannot be mapped. It is allocated as it is used.
+    pub fn new(size: PoolSize) -> io::Result<Self> {
         let bound = size.bound.max(size.initial).max(1);
+        let arena = Arena::new(bound + size.spare, size.page_size.bytes_of(size.max_pages))?;
         let mut free = Vec::with_capacity(bound);
-        free.resize_with(size.initial, || make(size));
+        free.resize_with(size.initial, || make(&arena, size));
         let state = State { free, made: size.initial, returns: 0, closed: false };
-        Self { size: PoolSize { bound, ..size }, state: Mutex::new(state), changed: Condvar::new() }
+        let (size, state) = (PoolSize { bound, ..size }, Mutex::new(state));
+        Ok(Self { size, arena: Arc::new(arena), state, changed: Condvar::new() })
+    }
+
+    /// The memory of all payloads, and the spare buffers.
+    #[must_use]
+    pub fn arena(&self) -> &Arc<Arena> {
+        &self.arena
     }
 
     /// What the pool was set up with.
@@ -81,7 +96,7 @@ impl Pool {
             if state.made < self.size.bound {
                 state.made += 1;
                 drop(state);
-                return Ok(make(self.size));
+                return Ok(make(&self.arena, self.size));
             }
             state = self.wait(state);
         }
@@ -146,19 +161,24 @@ impl Pool {
     }
 }
 
-fn make(size: PoolSize) -> Box<Request> {
-    Box::new(Request::with_capacity(size.max_pages, size.page_size))
+fn make(arena: &Arena, size: PoolSize) -> Box<Request> {
+    Box::new(match arena.take(size.page_size.bytes_of(size.max_pages)) {
+        Some(buffer) => Request::new(size.max_pages, buffer),
+        // Queues took more than was spared for them: devices will not reach it, and say so.
+        None => Request::with_capacity(size.max_pages, size.page_size),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::thread;
 
     fn pool(initial: usize, bound: usize) -> Arc<Pool> {
         let max_pages = PageCount(4);
-        Arc::new(Pool::new(PoolSize { max_pages, page_size: PageSize::Kib4, initial, bound }))
+        Arc::new(
+            Pool::new(PoolSize { max_pages, page_size: PageSize::Kib4, initial, bound, spare: 0 }).unwrap(),
+        )
     }
 
     #[test]

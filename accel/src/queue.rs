@@ -1,9 +1,11 @@
 //! Accelerators and their queues: what the data path asks of whatever does the work.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use crate::codec::DecodeError;
+use crate::dma::{Arena, Block, DmaRange};
 use crate::doorbell::Doorbell;
 use crate::guest::GuestRam;
 use crate::method::{Method, MethodSet};
@@ -58,6 +60,40 @@ pub struct Attachment {
     pub doorbell: Arc<Doorbell>,
     /// The most pages that a request will have.
     pub max_pages: PageCount,
+    /// The memory of all payloads, from which queues take buffers to exchange with them.
+    pub payloads: Arc<Arena>,
+    /// The memory of all baselines, where they are kept.
+    pub baselines: Option<Arc<Arena>>,
+}
+
+/// How many requests all of these accelerators hold, and how many buffers of a payload's size their queues may take
+/// for themselves: two each.
+#[must_use]
+pub fn requests_and_buffers(accelerators: &[Arc<dyn Accelerator>]) -> (usize, usize) {
+    accelerators
+        .iter()
+        .map(|accelerator| accelerator.capabilities())
+        .fold((0, 0), |(requests, buffers), one| {
+            (requests + one.queues * one.depth, buffers + 2 * one.queues)
+        })
+}
+
+impl Attachment {
+    /// A buffer as long as a payload's, for a queue to keep.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn buffer(&self) -> io::Result<Block> {
+        let bytes = self.ram.page_size().bytes_of(self.max_pages);
+        self.payloads.take(bytes).map_or_else(|| Block::alone(bytes), Ok)
+    }
+
+    /// Everything that a device must reach: guest memory, payloads, baselines.
+    #[must_use]
+    pub fn dma_ranges(&self) -> Vec<DmaRange> {
+        let arenas = self.baselines.iter().chain([&self.payloads]);
+        self.ram.dma_ranges().into_iter().chain(arenas.map(|arena| arena.range())).collect()
+    }
 }
 
 /// What an accelerator can do.
@@ -211,7 +247,7 @@ pub enum OpenError {
         /// Which worker.
         worker: usize,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A codec did not take its settings.
     #[error("{accelerator}: {reason}")]
@@ -220,6 +256,16 @@ pub enum OpenError {
         accelerator: String,
         /// What the codec said.
         reason: String,
+    },
+    /// There is no memory for its buffers.
+    #[error(
+        "{accelerator}: its buffers could not be mapped: {source}; use fewer pages a request, workers or queues"
+    )]
+    Memory {
+        /// The accelerator.
+        accelerator: String,
+        /// What the system said.
+        source: io::Error,
     },
     /// A device refused a step on the way.
     #[error("{device}: cannot {attempted}: {reason}; {remedy}")]

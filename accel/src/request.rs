@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::baseline::Baseline;
 use crate::checksum::ChecksumKind;
+use crate::dma::{Block, HostAddress};
 use crate::method::Method;
 use crate::run::{Content, Run, Segment};
 use crate::units::{PageCount, PageSize};
@@ -53,7 +54,7 @@ pub enum Direction {
     Decode,
 }
 
-/// Pages of one request that were sent raw although a method was asked for, by reason.
+/// What went another way than asked for in one request, by reason; in pages, but for the faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Detours {
     /// A delta method found no baseline.
@@ -62,24 +63,58 @@ pub struct Detours {
     pub overflow: u32,
     /// A compressing method did not make the pages smaller.
     pub did_not_shrink: u32,
+    /// A device met a page fault, and went on once the page was touched.
+    pub page_faults_resumed: u32,
+    /// A device met a page fault, and the CPU did its work.
+    pub page_faults_on_cpu: u32,
+    /// Pages that the CPU copied since a device could not use them in place.
+    pub copied: u32,
 }
 
-/// The buffer that a payload is built in and sent from.
+/// The buffer that a payload is built in and sent from, in memory that devices reach.
 #[derive(Debug)]
 pub struct Payload {
-    buffer: Box<[u8]>,
-    filled: usize,
+    buffer: Block,
+    /// Where the payload's bytes are, in their order.
+    extents: Vec<Extent>,
+}
+
+/// A part of a payload's buffer.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    offset: usize,
+    bytes: usize,
 }
 
 impl Payload {
-    fn new(capacity: usize) -> Self {
-        Self { buffer: vec![0; capacity].into_boxed_slice(), filled: 0 }
+    fn new(buffer: Block, extents: usize) -> Self {
+        Self { buffer, extents: Vec::with_capacity(extents) }
     }
 
-    /// The bytes of the payload.
+    /// The bytes of a payload that lies in one piece from the beginning of the buffer on, as one that arrives does.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.buffer[..self.filled]
+        match self.extents[..] {
+            [Extent { offset: 0, bytes }] => &self.buffer[..bytes],
+            _ => &[],
+        }
+    }
+
+    /// The payload's parts, in their order.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        self.extents.iter().map(|extent| &self.buffer[extent.offset..extent.offset + extent.bytes])
+    }
+
+    /// How many bytes the payload has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.extents.iter().map(|extent| extent.bytes).sum()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The whole buffer, to write a payload into; its length is the pages' own.
@@ -87,33 +122,63 @@ impl Payload {
         &mut self.buffer
     }
 
-    /// States how much of the buffer is payload.
+    /// Where the buffer is, for a device.
+    #[must_use]
+    pub fn address(&self) -> HostAddress {
+        self.buffer.address()
+    }
+
+    /// States how much of the buffer is payload, from its beginning on.
     ///
     /// # Panics
     /// If that is more than the buffer holds.
     pub fn set_filled(&mut self, bytes: usize) {
-        assert!(
-            bytes <= self.buffer.len(),
-            "a payload of {bytes} bytes in a buffer of {}",
-            self.buffer.len()
-        );
-        self.filled = bytes;
+        self.extents.clear();
+        self.place(0, bytes);
+    }
+
+    /// States that the payload goes on with the `bytes` bytes at `offset` of the buffer.
+    ///
+    /// # Panics
+    /// If the buffer does not hold them.
+    pub fn place(&mut self, offset: usize, bytes: usize) {
+        let held = offset.checked_add(bytes).is_some_and(|end| end <= self.buffer.len());
+        assert!(held, "{bytes} bytes of payload at {offset} of a buffer of {}", self.buffer.len());
+        match self.extents.last_mut() {
+            Some(last) if last.offset + last.bytes == offset => last.bytes += bytes,
+            _ => self.extents.push(Extent { offset, bytes }),
+        }
+    }
+
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.extents.clear();
     }
 
     /// Exchanges the buffer with another of the same length: what is already in place need not be copied.
     ///
     /// # Panics
     /// If the lengths differ.
-    pub fn swap_buffer(&mut self, other: &mut Box<[u8]>) {
+    pub fn swap_buffer(&mut self, other: &mut Block) {
         assert_eq!(self.buffer.len(), other.len(), "buffers that are swapped have one length");
         std::mem::swap(&mut self.buffer, other);
     }
 }
 
 impl Request {
-    /// An empty request with room for `max_pages` pages.
+    /// An empty request with room for `max_pages` pages, whose payload no device reaches.
+    ///
+    /// # Panics
+    /// If there is no memory for its payload.
     #[must_use]
     pub fn with_capacity(max_pages: PageCount, page_size: PageSize) -> Self {
+        let buffer = Block::alone(page_size.bytes_of(max_pages));
+        Self::new(max_pages, buffer.unwrap_or_else(|error| panic!("no memory for a payload: {error}")))
+    }
+
+    /// An empty request with room for `max_pages` pages, whose payload is built in `buffer`.
+    #[must_use]
+    pub fn new(max_pages: PageCount, buffer: Block) -> Self {
         let pages = max_pages.as_usize();
         Self {
             direction: Direction::Encode,
@@ -123,7 +188,7 @@ impl Request {
             runs: Vec::with_capacity(pages),
             baselines: Vec::with_capacity(pages),
             segments: Vec::with_capacity(pages),
-            payload: Payload::new(page_size.bytes_of(max_pages)),
+            payload: Payload::new(buffer, pages),
             checksum_kind: ChecksumKind::None,
             checksum: 0,
             detours: Detours::default(),
@@ -138,7 +203,7 @@ impl Request {
         self.runs.clear();
         self.baselines.clear();
         self.segments.clear();
-        self.payload.set_filled(0);
+        self.payload.clear();
         self.checksum_kind = ChecksumKind::None;
         self.checksum = 0;
         self.detours = Detours::default();

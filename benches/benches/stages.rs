@@ -56,7 +56,7 @@ fn bitmap(criterion: &mut Criterion) {
 
 fn baselines(criterion: &mut Criterion) {
     let ram = guest(16 << 20);
-    let mut cache = BaselineCache::new(&ram, 16 << 20);
+    let mut cache = BaselineCache::new(&ram, 16 << 20).expect("memory for baselines");
     let round = |cache: &mut BaselineCache| {
         pages(&ram).for_each(|page| {
             if let Some(mut baseline) = cache.take(page) {

@@ -88,14 +88,34 @@ impl Write for Connection {
     }
 }
 
-/// Writes a head and a payload, each from where it lies.
+/// How many slices go to the system at once; a frame of more takes several calls.
+const SLICES: usize = 64;
+
+/// Writes slices in a row, each from where it lies.
 ///
 /// # Errors
 /// What the writer says; [`io::ErrorKind::WriteZero`] if it takes nothing more.
-pub(crate) fn write_both(writer: &mut Writer, head: &[u8], payload: &[u8]) -> io::Result<()> {
-    let mut slices = [IoSlice::new(head), IoSlice::new(payload)];
-    let mut left = &mut slices[..];
-    while left.iter().any(|slice| !slice.is_empty()) {
+pub(crate) fn write_slices<'a>(
+    writer: &mut Writer,
+    slices: impl IntoIterator<Item = &'a [u8]>,
+) -> io::Result<()> {
+    let mut slices = slices.into_iter().filter(|slice| !slice.is_empty());
+    loop {
+        let mut taken = [IoSlice::new(&[]); SLICES];
+        let mut count = 0;
+        for (place, slice) in taken.iter_mut().zip(&mut slices) {
+            *place = IoSlice::new(slice);
+            count += 1;
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        write_all(writer, &mut taken[..count])?;
+    }
+}
+
+fn write_all(writer: &mut Writer, mut left: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !left.is_empty() {
         match writer.write_vectored(left) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => IoSlice::advance_slices(&mut left, written),
@@ -132,18 +152,19 @@ mod tests {
 
     #[test]
     fn a_frame_arrives_whole_however_little_the_connection_takes_at_a_time() {
-        for (head, payload) in [(&b"header"[..], &b"payload"[..]), (b"header", b""), (b"", b"payload")] {
+        let many: Vec<&[u8]> = vec![b"slice"; 3 * SLICES + 1];
+        for slices in [vec![&b"header"[..], b"payload"], vec![b"header", b""], vec![b"", b"payload"], many] {
             let taken = std::sync::Arc::default();
             let mut writer: Writer = Box::new(Slow(std::sync::Arc::clone(&taken)));
-            write_both(&mut writer, head, payload).unwrap();
-            assert_eq!(taken.lock().unwrap().0, [head, payload].concat());
+            write_slices(&mut writer, slices.iter().copied()).unwrap();
+            assert_eq!(taken.lock().unwrap().0, slices.concat());
         }
     }
 
     #[test]
     fn a_connection_that_takes_nothing_more_is_an_error() {
         let mut writer: Writer = Box::new(io::empty());
-        assert!(write_both(&mut writer, b"header", b"payload").is_ok());
+        assert!(write_slices(&mut writer, [&b"header"[..], b"payload"]).is_ok());
         struct Full;
         impl Write for Full {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -154,7 +175,7 @@ mod tests {
             }
         }
         let mut writer: Writer = Box::new(Full);
-        let error = write_both(&mut writer, b"header", b"payload").unwrap_err();
+        let error = write_slices(&mut writer, [&b"header"[..], b"payload"]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WriteZero);
     }
 }

@@ -163,7 +163,9 @@ mod loom_tests {
         let memory = AnonymousMemory::new(&[(Gpa(0), 4096)]).unwrap();
         let ram = Arc::new(GuestRam::new(Arc::new(memory), PageSize::Kib4).unwrap());
         let doorbell = Arc::new(Doorbell::default());
-        let attachment = Attachment { ram, doorbell: Arc::clone(&doorbell), max_pages: PageCount(1) };
+        let payloads = Arc::new(pageferry_accel::dma::Arena::new(1, 4096).unwrap());
+        let (max_pages, baselines) = (PageCount(1), None);
+        let attachment = Attachment { ram, doorbell: Arc::clone(&doorbell), max_pages, payloads, baselines };
         let devices: Vec<_> =
             devices.iter().map(|&device| Arc::new(device) as Arc<dyn Accelerator>).collect();
         (Arc::new(Dispatcher::open(&devices, &attachment).unwrap()), doorbell)

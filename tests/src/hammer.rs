@@ -26,7 +26,7 @@ impl Hammer {
             thread::spawn(move || {
                 let (regions, mut noise) = (memory.regions(), Noise(seed));
                 while !stop.load(Relaxed) {
-                    let region = regions[usize::from(noise.byte()) % regions.len()];
+                    let region = &regions[usize::from(noise.byte()) % regions.len()];
                     rewrite_a_page(region, page_size, &mut noise);
                     writes.fetch_add(1, Relaxed);
                 }
@@ -59,7 +59,7 @@ impl Drop for Hammer {
 }
 
 /// Makes a page zero, noise or text, or changes a few words of it, so that any look at it may find it in between.
-fn rewrite_a_page(region: Region, page_size: PageSize, noise: &mut Noise) {
+fn rewrite_a_page(region: &Region, page_size: PageSize, noise: &mut Noise) {
     const TEXT: u64 = u64::from_le_bytes(*b"busy gue");
     let page_words = page_size.bytes() as u64 / 8;
     let first = noise.below(region.bytes >> page_size.shift()) * page_words;
@@ -75,7 +75,7 @@ fn rewrite_a_page(region: Region, page_size: PageSize, noise: &mut Noise) {
 }
 
 /// Stores one word of live memory.
-fn store(region: Region, word: u64, value: u64) {
+fn store(region: &Region, word: u64, value: u64) {
     assert!(word < region.bytes / 8, "word {word} of a region of {} bytes", region.bytes);
     let word = usize::try_from(word).unwrap_or(usize::MAX);
     // SAFETY: the word lies in the region, which the writer's handle on the memory keeps mapped; regions begin at a page.

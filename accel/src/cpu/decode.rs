@@ -6,9 +6,10 @@ use crate::codec::deflate::Inflate;
 use crate::codec::lz4::Unlz4;
 use crate::codec::zstd::Unzstd;
 use crate::codec::{DecodeError, delta, xbzrle};
+use crate::dma::Block;
 use crate::guest::GuestRam;
 use crate::method::Method;
-use crate::queue::{Attachment, Failure};
+use crate::queue::Failure;
 use crate::request::Request;
 use crate::run::{Content, Run, Segment};
 use crate::units::PageIndex;
@@ -18,22 +19,16 @@ use crate::units::PageIndex;
 /// Nothing reaches guest memory before the checksum of all the request's pages was seen to hold.
 pub(super) struct Decoder {
     ram: Arc<GuestRam>,
-    pages: Box<[u8]>,
+    pages: Block,
     inflate: Inflate,
     unzstd: Unzstd,
     unlz4: Unlz4,
 }
 
 impl Decoder {
-    pub(super) fn new(attachment: &Attachment) -> Self {
-        let ram = Arc::clone(&attachment.ram);
-        Self {
-            pages: vec![0; ram.page_size().bytes_of(attachment.max_pages)].into_boxed_slice(),
-            inflate: Inflate::new(),
-            unzstd: Unzstd::new(),
-            unlz4: Unlz4::new(),
-            ram,
-        }
+    /// `pages` is as long as a payload.
+    pub(super) fn new(ram: Arc<GuestRam>, pages: Block) -> Self {
+        Self { pages, inflate: Inflate::new(), unzstd: Unzstd::new(), unlz4: Unlz4::new(), ram }
     }
 
     /// Decodes every segment, checks the checksum, and only then writes to guest memory.

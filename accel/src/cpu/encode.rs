@@ -10,6 +10,7 @@ use crate::codec::deflate::Deflate;
 use crate::codec::lz4::Lz4;
 use crate::codec::zstd::Zstd;
 use crate::codec::{EncodeFn, delta, xbzrle};
+use crate::dma::Block;
 use crate::guest::GuestRam;
 use crate::method::Method;
 use crate::queue::Attachment;
@@ -24,7 +25,7 @@ use crate::units::PageCount;
 pub(super) struct Encoder {
     ram: Arc<GuestRam>,
     detect_zero: bool,
-    copies: Box<[u8]>,
+    copies: Block,
     runs: Vec<Run>,
     deflate: Deflate,
     zstd: Zstd,
@@ -32,11 +33,12 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    pub(super) fn new(config: CpuConfig, attachment: &Attachment) -> Result<Self, String> {
+    /// `copies` is as long as a payload.
+    pub(super) fn new(config: CpuConfig, attachment: &Attachment, copies: Block) -> Result<Self, String> {
         let ram = Arc::clone(&attachment.ram);
         Ok(Self {
             detect_zero: config.detect_zero,
-            copies: vec![0; ram.page_size().bytes_of(attachment.max_pages)].into_boxed_slice(),
+            copies,
             runs: Vec::with_capacity(attachment.max_pages.as_usize()),
             deflate: Deflate::new(config.deflate_level, config.deflate_window)
                 .map_err(|error| error.to_string())?,

@@ -87,6 +87,7 @@ mod tests {
     use super::*;
     use crate::baseline::BaselineCache;
     use crate::checksum::ChecksumKind;
+    use crate::dma::Arena;
     use crate::doorbell::Doorbell;
     use crate::guest::{AnonymousMemory, GuestRam};
     use crate::method::Method;
@@ -111,7 +112,7 @@ mod tests {
             let cpu = Cpu::new(CpuConfig { workers: 1, ..CpuConfig::default() });
             let (source, destination) = (attachment(), attachment());
             let open = |attachment| cpu.open(attachment).unwrap().remove(0);
-            let baselines = BaselineCache::new(&source.ram, 1 << 20);
+            let baselines = BaselineCache::new(&source.ram, 1 << 20).unwrap();
             Self { encoder: open(&source), decoder: open(&destination), source, destination, baselines }
         }
 
@@ -149,7 +150,14 @@ mod tests {
     fn attachment() -> Attachment {
         let memory = AnonymousMemory::new(&[(Gpa(0), u64::from(PAGES.0) << 12)]).unwrap();
         let ram = Arc::new(GuestRam::new(Arc::new(memory), PageSize::Kib4).unwrap());
-        Attachment { ram, doorbell: Arc::new(Doorbell::default()), max_pages: PAGES }
+        let payloads = Arc::new(Arena::new(4, 4096 * PAGES.as_usize()).unwrap());
+        Attachment {
+            ram,
+            doorbell: Arc::new(Doorbell::default()),
+            max_pages: PAGES,
+            payloads,
+            baselines: None,
+        }
     }
 
     fn run(

@@ -27,9 +27,10 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn start(index: usize, config: CpuConfig, attachment: &Attachment) -> Result<Self, OpenError> {
-        let encoder = Encoder::new(config, attachment)
+        let no_memory = |source| OpenError::Memory { accelerator: NAME.into(), source };
+        let encoder = Encoder::new(config, attachment, attachment.buffer().map_err(no_memory)?)
             .map_err(|reason| OpenError::Codec { accelerator: NAME.into(), reason })?;
-        let decoder = Decoder::new(attachment);
+        let decoder = Decoder::new(Arc::clone(&attachment.ram), attachment.buffer().map_err(no_memory)?);
         // The request that is being worked on has left the channel, so the channel is one shorter than the queue.
         let (work, requests) = bounded(config.depth - 1);
         let (completed, done) = bounded(config.depth);

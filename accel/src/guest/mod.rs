@@ -11,10 +11,11 @@ pub use ram::{GuestRam, LayoutError, PageRange};
 #[cfg(feature = "vm-memory")]
 pub use vm_memory::VmMemory;
 
+use crate::dma::BackingFile;
 use crate::units::Gpa;
 
 /// A contiguous part of guest memory and where this process has it mapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Region {
     /// The guest physical address of its first byte.
     pub gpa: Gpa,
@@ -22,6 +23,8 @@ pub struct Region {
     pub bytes: u64,
     /// The address of its first byte in this process.
     pub host: *mut u8,
+    /// The file that is mapped there, if it is one: what a device model in another process maps too.
+    pub file: Option<BackingFile>,
 }
 
 /// Whoever owns guest memory: a VMM, a mapped image, a test.

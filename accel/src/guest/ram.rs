@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{GuestMemory, Region, live};
+use crate::dma::{BackingFile, DmaRange, HostAddress};
 use crate::run::Run;
 use crate::units::{Gpa, PageIndex, PageSize};
 
@@ -73,6 +74,7 @@ pub enum LayoutError {
 struct MappedRange {
     range: PageRange,
     host: *mut u8,
+    file: Option<BackingFile>,
 }
 
 /// Live guest memory, a page at a time.
@@ -104,8 +106,7 @@ impl GuestRam {
     pub fn new(memory: Arc<dyn GuestMemory>, page_size: PageSize) -> Result<Self, LayoutError> {
         let mut regions = memory.regions();
         regions.sort_by_key(|region| region.gpa);
-        let ranges =
-            regions.iter().map(|&region| mapped(region, page_size)).collect::<Result<Vec<_>, _>>()?;
+        let ranges = regions.iter().map(|region| mapped(region, page_size)).collect::<Result<Vec<_>, _>>()?;
         if ranges.is_empty() {
             return Err(LayoutError::Empty);
         }
@@ -138,6 +139,24 @@ impl GuestRam {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.pages() << self.page_size.shift()
+    }
+
+    /// Where the page is, for a device that is to read or write it. The pages of a run follow each other there.
+    #[must_use]
+    pub fn address(&self, page: PageIndex) -> HostAddress {
+        HostAddress::of(self.locate(page))
+    }
+
+    /// All of it, to be mapped for a device.
+    #[must_use]
+    pub fn dma_ranges(&self) -> Vec<DmaRange> {
+        let shift = self.page_size.shift();
+        let range = |mapped: &MappedRange| DmaRange {
+            host: HostAddress::of(mapped.host),
+            bytes: usize::try_from(mapped.range.pages << shift).unwrap_or(usize::MAX),
+            file: mapped.file.clone(),
+        };
+        self.ranges.iter().map(range).collect()
     }
 
     /// Takes a private copy of a page; `into` is as long as the page.
@@ -182,8 +201,8 @@ impl GuestRam {
     }
 }
 
-fn mapped(region: Region, page_size: PageSize) -> Result<MappedRange, LayoutError> {
-    let Region { gpa, bytes, host } = region;
+fn mapped(region: &Region, page_size: PageSize) -> Result<MappedRange, LayoutError> {
+    let &Region { gpa, bytes, host, ref file } = region;
     let mask = page_size.bytes() as u64 - 1;
     if bytes == 0 || (gpa.0 | bytes) & mask != 0 || !(host as usize).is_multiple_of(live::WORD) {
         return Err(LayoutError::Misaligned { gpa, bytes, page_size });
@@ -193,7 +212,7 @@ fn mapped(region: Region, page_size: PageSize) -> Result<MappedRange, LayoutErro
     if !fits || usize::try_from(bytes).is_err() {
         return Err(LayoutError::TooHigh { gpa, bytes });
     }
-    Ok(MappedRange { range, host })
+    Ok(MappedRange { range, host, file: file.clone() })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use vm_memory::{
 };
 
 use super::{GuestMemory, Region};
+use crate::dma::BackingFile;
 use crate::units::Gpa;
 
 /// A `GuestMemoryMmap` of rust-vmm, lent to the data path.
@@ -29,7 +30,10 @@ impl VmMemory {
     pub fn new(memory: GuestMemoryMmap) -> Result<Self, GuestMemoryError> {
         let regions = memory.iter().map(|region| {
             let host = region.get_host_address(MemoryRegionAddress(0))?;
-            Ok(Region { gpa: Gpa(region.start_addr().0), bytes: region.len(), host })
+            let file = region
+                .file_offset()
+                .map(|file| BackingFile { file: file.arc().clone(), offset: file.start() });
+            Ok(Region { gpa: Gpa(region.start_addr().0), bytes: region.len(), host, file })
         });
         Ok(Self { regions: regions.collect::<Result<_, GuestMemoryError>>()?, _memory: memory })
     }

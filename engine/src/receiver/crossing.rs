@@ -4,15 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pageferry_accel::doorbell::Doorbell;
-use pageferry_accel::pool::{Pool, PoolSize};
+use pageferry_accel::pool::Pool;
 use pageferry_accel::queue::{Completion, Failure};
 use pageferry_accel::request::Request;
-use pageferry_accel::units::PageCount;
 
 use super::ReceiveError;
 use super::gate::RoundGate;
 use super::seen::SeenPages;
-use crate::connection::{Interrupt, Writer, write_both};
+use crate::connection::{Interrupt, Writer, write_slices};
 use crate::dispatcher::Dispatcher;
 use crate::frame::{self, FrameId, Header, Kind, Limits, Report};
 use crate::handshake::Agreement;
@@ -63,6 +62,7 @@ struct Tally {
 impl Crossing {
     pub(super) fn new(
         agreement: &Agreement,
+        pool: Pool,
         dispatcher: Dispatcher,
         doorbell: Arc<Doorbell>,
         answers: Writer,
@@ -70,11 +70,8 @@ impl Crossing {
     ) -> Self {
         let limits = agreement.limits().clone();
         let channels = usize::from(agreement.channels);
-        // Every channel holds one request while it reads, and while the queues are full.
-        let bound = dispatcher.depth() + channels;
-        let (max_pages, page_size) = (PageCount(limits.max_pages), limits.page_size());
         Self {
-            pool: Pool::new(PoolSize { max_pages, page_size, initial: bound, bound }),
+            pool,
             dispatcher,
             doorbell,
             gate: RoundGate::new(channels),
@@ -175,7 +172,7 @@ impl Crossing {
     }
 
     fn tell(&self, message: &[u8]) -> std::io::Result<()> {
-        write_both(&mut lock(&self.answers), message, &[])
+        write_slices(&mut lock(&self.answers), [message])
     }
 }
 
@@ -194,7 +191,7 @@ impl Tally {
         self.round.frames += 1;
         self.round.pages += pages;
         self.round.zero_pages += pages - u64::from(request.data_pages().0);
-        self.round.payload_bytes += request.payload.bytes().len() as u64;
+        self.round.payload_bytes += request.payload.len() as u64;
     }
 
     fn end_round(&mut self, sent: u64) -> Result<Report, ReceiveError> {

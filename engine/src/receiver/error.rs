@@ -30,6 +30,11 @@ pub enum ReceiveError {
         /// In many.
         text: String,
     },
+    /// There is no memory for requests or baselines.
+    #[error(
+        "the memory for requests and baselines could not be mapped: {0}; use fewer pages a request, or a smaller cache"
+    )]
+    Memory(io::Error),
     /// An accelerator could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),

@@ -13,7 +13,8 @@ use std::thread::{Builder, Scope, ScopedJoinHandle, scope};
 
 use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::guest::GuestRam;
-use pageferry_accel::queue::{Accelerator, Attachment};
+use pageferry_accel::pool::{Pool, PoolSize};
+use pageferry_accel::queue::{Accelerator, Attachment, requests_and_buffers};
 use pageferry_accel::units::PageCount;
 
 pub use crossing::ReceiveReport;
@@ -30,6 +31,7 @@ use reader::ChannelReader;
 /// The destination's end of a migration's data path, made by [`Incoming::accept`].
 pub struct Receiver {
     agreement: Agreement,
+    pool: Pool,
     dispatcher: Dispatcher,
     doorbell: Arc<Doorbell>,
     connections: Vec<Connection>,
@@ -43,9 +45,20 @@ impl Receiver {
     ) -> Result<Self, ReceiveError> {
         let doorbell = Arc::new(Doorbell::default());
         let max_pages = PageCount(agreement.limits().max_pages);
-        let attachment = Attachment { ram, doorbell: Arc::clone(&doorbell), max_pages };
+        let (requests, spare) = requests_and_buffers(accelerators);
+        // Every channel holds one request while it reads, and while the queues are full.
+        let bound = requests + usize::from(agreement.channels);
+        let pool = PoolSize { max_pages, page_size: ram.page_size(), initial: bound, bound, spare };
+        let pool = Pool::new(pool).map_err(ReceiveError::Memory)?;
+        let attachment = Attachment {
+            ram,
+            doorbell: Arc::clone(&doorbell),
+            max_pages,
+            payloads: Arc::clone(pool.arena()),
+            baselines: None,
+        };
         let dispatcher = Dispatcher::open(accelerators, &attachment)?;
-        Ok(Self { agreement, dispatcher, doorbell, connections: Vec::new() })
+        Ok(Self { agreement, pool, dispatcher, doorbell, connections: Vec::new() })
     }
 
     fn over(self, connections: Vec<Connection>) -> Self {
@@ -64,7 +77,7 @@ impl Receiver {
     /// [`ReceiveError`] names the first thing that went wrong; the source was told. Guest memory then holds pages
     /// that were verified, but not all of them.
     pub fn run(self) -> Result<(ReceiveReport, Vec<Connection>), ReceiveError> {
-        let Self { agreement, dispatcher, doorbell, connections } = self;
+        let Self { agreement, pool, dispatcher, doorbell, connections } = self;
         let (mut readers, mut writers, mut interrupts) = (Vec::new(), Vec::new(), Vec::new());
         for connection in connections {
             readers.push(connection.reader);
@@ -72,7 +85,7 @@ impl Receiver {
             interrupts.push(connection.interrupt);
         }
         let answers = writers.remove(0);
-        let crossing = Crossing::new(&agreement, dispatcher, doorbell, answers, interrupts);
+        let crossing = Crossing::new(&agreement, pool, dispatcher, doorbell, answers, interrupts);
         let readers = scope(|scope| receive(scope, &crossing, readers));
         let (report, answers, interrupts) = crossing.land()?;
         writers.insert(0, answers);

@@ -4,6 +4,7 @@ mod error;
 mod poller;
 mod report;
 
+use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -14,7 +15,7 @@ use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::guest::GuestRam;
 use pageferry_accel::method::{Method, MethodSet};
 use pageferry_accel::pool::{Pool, PoolSize};
-use pageferry_accel::queue::{Accelerator, Attachment};
+use pageferry_accel::queue::{Accelerator, Attachment, requests_and_buffers};
 use pageferry_accel::request::{Direction, Request};
 use pageferry_accel::units::PageCount;
 
@@ -106,7 +107,15 @@ impl Sender {
         let limits = agreement.limits().clone();
         let max_pages = PageCount(limits.max_pages);
         let doorbell = Arc::new(Doorbell::default());
-        let attachment = Attachment { ram: Arc::clone(&ram), doorbell: Arc::clone(&doorbell), max_pages };
+        let baselines = BaselineCache::new(&ram, config.baseline_bytes).map_err(SendError::Memory)?;
+        let pool = Arc::new(pool(&ram, max_pages, accelerators).map_err(SendError::Memory)?);
+        let attachment = Attachment {
+            ram: Arc::clone(&ram),
+            doorbell: Arc::clone(&doorbell),
+            max_pages,
+            payloads: Arc::clone(pool.arena()),
+            baselines: (baselines.capacity() > 0).then(|| Arc::clone(baselines.arena())),
+        };
         let dispatcher = Arc::new(Dispatcher::open(accelerators, &attachment)?);
         for &method in config.selector.methods() {
             if !dispatcher.can(method, Direction::Encode) {
@@ -116,9 +125,6 @@ impl Sender {
                 return Err(SendError::CannotDecode(method));
             }
         }
-        let initial = dispatcher.depth() + WITH_THE_POLLER;
-        let pool = PoolSize { max_pages, page_size: ram.page_size(), initial, bound: 2 * initial };
-        let pool = Arc::new(Pool::new(pool));
         let (commands, received) = bounded(1);
         let (to_report, reports) = bounded(1);
         let poller = Poller {
@@ -137,7 +143,7 @@ impl Sender {
         };
         Ok(Self {
             poller: Some(start(poller, Arc::clone(&doorbell))?),
-            baselines: BaselineCache::new(&ram, config.baseline_bytes),
+            baselines,
             selector: config.selector,
             pool,
             dispatcher,
@@ -281,6 +287,13 @@ impl Drop for Sender {
             let _ = self.join();
         }
     }
+}
+
+/// As many requests as all queues hold, and twice as many when they are slow to come back.
+fn pool(ram: &GuestRam, max_pages: PageCount, accelerators: &[Arc<dyn Accelerator>]) -> io::Result<Pool> {
+    let (initial, spare) = requests_and_buffers(accelerators);
+    let initial = initial + WITH_THE_POLLER;
+    Pool::new(PoolSize { max_pages, page_size: ram.page_size(), initial, bound: 2 * initial, spare })
 }
 
 fn take_back(cache: &mut BaselineCache, request: &mut Request) {

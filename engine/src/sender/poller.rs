@@ -12,7 +12,7 @@ use pageferry_accel::request::Request;
 
 use super::SendError;
 use super::report::SendReport;
-use crate::connection::{Connection, write_both};
+use crate::connection::{Connection, write_slices};
 use crate::dispatcher::Dispatcher;
 use crate::frame::{self, End, FrameId, Header, Kind, Limits, PagesHead, Report};
 use crate::poll::{Collect, Turn};
@@ -126,14 +126,14 @@ impl Poller {
         };
         self.head.clear();
         head.encode(page_size, &request.runs, &request.segments, &mut self.head)?;
-        let payload = request.payload.bytes();
-        let early = self.rate.admit(self.head.len() + payload.len(), Instant::now());
+        let early = self.rate.admit(self.head.len() + request.payload.len(), Instant::now());
         if !early.is_zero() {
             thread::sleep(early);
         }
         let channel = self.turn;
         self.turn = (channel + 1) % self.connections.len();
-        let written = write_both(&mut self.connections[channel].writer, &self.head, payload);
+        let slices = std::iter::once(&self.head[..]).chain(request.payload.slices());
+        let written = write_slices(&mut self.connections[channel].writer, slices);
         written.map_err(|source| self.broken(channel, source))?;
         self.report.add(request, self.head.len(), page_size.bytes());
         Ok(())
@@ -163,7 +163,7 @@ impl Poller {
 
     fn send_head_everywhere(&mut self) -> Result<(), SendError> {
         for channel in 0..self.connections.len() {
-            let written = write_both(&mut self.connections[channel].writer, &self.head, &[]);
+            let written = write_slices(&mut self.connections[channel].writer, [&self.head[..]]);
             written.map_err(|source| self.broken(channel, source))?;
             self.report.wire_bytes += self.head.len() as u64;
         }

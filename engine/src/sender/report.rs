@@ -115,7 +115,7 @@ impl SendReport {
         self.pages += pages;
         self.zero_pages += u64::from(request.pages().0) - pages;
         self.source_bytes += pages * page_bytes as u64;
-        self.wire_bytes += (head_bytes + request.payload.bytes().len()) as u64;
+        self.wire_bytes += (head_bytes + request.payload.len()) as u64;
         request.segments.iter().for_each(|&segment| self.methods.add(segment));
         self.fallbacks.add(request.detours);
         self.request_time.record(request.submitted.elapsed());
