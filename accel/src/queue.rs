@@ -49,6 +49,11 @@ pub trait Queue: Send + Sync {
     /// Whether it rings the doorbell when something completes. A queue that does not is polled for as long as it
     /// has requests in flight.
     fn rings(&self) -> bool;
+
+    /// The NUMA node of the device, where that is known: requests for memory of that node come here first.
+    fn numa_node(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// What a queue works with: the guest's memory, and whom to wake.
@@ -179,7 +184,8 @@ impl fmt::Display for Provenance {
 #[derive(Debug)]
 pub struct Completion {
     /// The request, whole again. If it failed, its runs are the pages that they were, and its baselines are either
-    /// untouched or forgotten: another queue begins anew with them.
+    /// untouched or forgotten: another queue begins anew with them. Its payload, when it was to be decoded, is as it came,
+    /// and pages that a delta method decodes onto hold what they held.
     pub request: Box<Request>,
     /// Done, or why not.
     pub result: Result<(), Failure>,
@@ -232,6 +238,12 @@ pub enum Failure {
         device: Arc<str>,
         /// What it said.
         status: String,
+    },
+    /// The device had not answered when its time was up. Another one may do better.
+    #[error("{device}: the request did not complete within its deadline")]
+    Deadline {
+        /// The accelerator.
+        device: Arc<str>,
     },
 }
 

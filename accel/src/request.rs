@@ -41,6 +41,8 @@ pub struct Request {
     pub detours: Detours,
     /// How many devices failed on it.
     pub attempts: usize,
+    /// Whether a queue in quarantine has it, to show that it works again.
+    pub probe: bool,
     /// When a queue took it.
     pub submitted: Instant,
 }
@@ -193,6 +195,7 @@ impl Request {
             checksum: 0,
             detours: Detours::default(),
             attempts: 0,
+            probe: false,
             submitted: Instant::now(),
         }
     }

@@ -27,7 +27,7 @@ impl AnonymousMemory {
         let mut memory = Self { regions: Vec::with_capacity(layout.len()) };
         for &(gpa, bytes) in layout {
             let host = map(usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?)?;
-            memory.regions.push(Region { gpa, bytes, host, file: None });
+            memory.regions.push(Region { gpa, bytes, host, numa_node: None, file: None });
         }
         Ok(memory)
     }

@@ -23,6 +23,8 @@ pub struct Region {
     pub bytes: u64,
     /// The address of its first byte in this process.
     pub host: *mut u8,
+    /// The NUMA node that its pages are on, where that is known and one.
+    pub numa_node: Option<u32>,
     /// The file that is mapped there, if it is one: what a device model in another process maps too.
     pub file: Option<BackingFile>,
 }

@@ -74,6 +74,7 @@ pub enum LayoutError {
 struct MappedRange {
     range: PageRange,
     host: *mut u8,
+    numa_node: Option<u32>,
     file: Option<BackingFile>,
 }
 
@@ -147,6 +148,12 @@ impl GuestRam {
         HostAddress::of(self.locate(page))
     }
 
+    /// The NUMA node that the page is on, as far as whoever owns the memory has said.
+    #[must_use]
+    pub fn numa_node(&self, page: PageIndex) -> Option<u32> {
+        self.holder(page).numa_node
+    }
+
     /// All of it, to be mapped for a device.
     #[must_use]
     pub fn dma_ranges(&self) -> Vec<DmaRange> {
@@ -189,20 +196,26 @@ impl GuestRam {
     }
 
     fn locate(&self, page: PageIndex) -> *mut u8 {
+        let mapped = self.holder(page);
+        let offset = (page.0 - mapped.range.first.0) << self.page_size.shift();
+        // SAFETY: the page is in the region, so the offset stays in its mapping; `new` saw that it fits `usize`.
+        unsafe { mapped.host.add(usize::try_from(offset).unwrap_or_default()) }
+    }
+
+    /// The region that the page is in.
+    fn holder(&self, page: PageIndex) -> &MappedRange {
         let after = self.ranges.partition_point(|mapped| mapped.range.first <= page);
         let mapped =
             after.checked_sub(1).map(|index| &self.ranges[index]).filter(|found| page < found.range.end());
         let Some(mapped) = mapped else {
             panic!("page {page} is in no region of guest memory");
         };
-        let offset = (page.0 - mapped.range.first.0) << self.page_size.shift();
-        // SAFETY: the page is in the region, so the offset stays in its mapping; `new` saw that it fits `usize`.
-        unsafe { mapped.host.add(usize::try_from(offset).unwrap_or_default()) }
+        mapped
     }
 }
 
 fn mapped(region: &Region, page_size: PageSize) -> Result<MappedRange, LayoutError> {
-    let &Region { gpa, bytes, host, ref file } = region;
+    let &Region { gpa, bytes, host, numa_node, ref file } = region;
     let mask = page_size.bytes() as u64 - 1;
     if bytes == 0 || (gpa.0 | bytes) & mask != 0 || !(host as usize).is_multiple_of(live::WORD) {
         return Err(LayoutError::Misaligned { gpa, bytes, page_size });
@@ -212,7 +225,7 @@ fn mapped(region: &Region, page_size: PageSize) -> Result<MappedRange, LayoutErr
     if !fits || usize::try_from(bytes).is_err() {
         return Err(LayoutError::TooHigh { gpa, bytes });
     }
-    Ok(MappedRange { range, host, file: file.clone() })
+    Ok(MappedRange { range, host, numa_node, file: file.clone() })
 }
 
 #[cfg(test)]
@@ -247,6 +260,25 @@ mod tests {
     fn a_page_in_a_hole_is_refused() {
         let ram = ram(&[(Gpa(0), MIB), (Gpa(16 * MIB), MIB)], PageSize::Kib4).unwrap();
         ram.copy_out(PageIndex::of(Gpa(MIB), PageSize::Kib4), &mut [0; 4096]);
+    }
+
+    /// Memory of two regions, on the nodes that its owner says.
+    struct OnNodes(AnonymousMemory, [Option<u32>; 2]);
+
+    // SAFETY: the regions are those of the memory inside, which lives as long.
+    unsafe impl GuestMemory for OnNodes {
+        fn regions(&self) -> Vec<Region> {
+            let regions = self.0.regions().into_iter().zip(self.1);
+            regions.map(|(region, numa_node)| Region { numa_node, ..region }).collect()
+        }
+    }
+
+    #[test]
+    fn a_page_is_on_the_node_of_its_region() {
+        let memory = AnonymousMemory::new(&[(Gpa(16 * MIB), MIB), (Gpa(0), MIB)]).unwrap();
+        let ram = GuestRam::new(Arc::new(OnNodes(memory, [Some(1), None])), PageSize::Kib4).unwrap();
+        let node = |gpa| ram.numa_node(PageIndex::of(Gpa(gpa), PageSize::Kib4));
+        assert_eq!([0, MIB - 1, 16 * MIB, 17 * MIB - 1].map(node), [None, None, Some(1), Some(1)]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl VmMemory {
             let file = region
                 .file_offset()
                 .map(|file| BackingFile { file: file.arc().clone(), offset: file.start() });
-            Ok(Region { gpa: Gpa(region.start_addr().0), bytes: region.len(), host, file })
+            Ok(Region { gpa: Gpa(region.start_addr().0), bytes: region.len(), host, numa_node: None, file })
         });
         Ok(Self { regions: regions.collect::<Result<_, GuestMemoryError>>()?, _memory: memory })
     }
