@@ -231,6 +231,12 @@ pub enum Failure {
         /// What the decoded pages have.
         computed: u32,
     },
+    /// The device does not answer and cannot be stopped while it may write to guest memory: no page there is safe.
+    #[error("{device} cannot be stopped and may still write to guest memory; reset the device before it is used again")]
+    Uncontained {
+        /// The accelerator.
+        device: Arc<str>,
+    },
     /// The device reported an error. Another one may do better.
     #[error("{device}: {status}")]
     Device {

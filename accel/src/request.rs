@@ -1,5 +1,6 @@
 //! A request: the unit of work of one device, recycled through the pool.
 
+use std::io;
 use std::time::Instant;
 
 use crate::baseline::Baseline;
@@ -198,6 +199,17 @@ impl Request {
             probe: false,
             submitted: Instant::now(),
         }
+    }
+
+    /// Gives up every buffer that a device may still write to: they are never used again, and their memory never freed.
+    ///
+    /// # Errors
+    /// If there is no memory for a new payload.
+    pub fn surrender_buffers(&mut self) -> io::Result<()> {
+        let fresh = Block::alone(self.payload.buffer.len())?;
+        std::mem::forget(std::mem::replace(&mut self.payload.buffer, fresh));
+        self.baselines.iter_mut().for_each(|baseline| std::mem::forget(baseline.take()));
+        Ok(())
     }
 
     /// Empties it for its next use.

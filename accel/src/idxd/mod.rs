@@ -1,10 +1,16 @@
 //! DSA and IAA: Intel's data streaming and analytics accelerators, through the kernel's idxd driver or through VFIO.
 //!
 //! A [`device::Device`] opens [`device::WorkQueue`]s: portals that take descriptors, and the means to make a queue quiet.
-//! [`Queue`](queue::Queue) keeps requests in flight on one of them; what DSA and IAA each make of a request is a
-//! [`work::Work`].
+//! `Queue` keeps requests in flight on one of them; what DSA and IAA each make of a request is a
+//! `Work`.
 
+mod announcer;
 pub mod device;
+mod flight;
 pub mod function;
+pub mod iaa;
 pub mod portal;
-pub mod work;
+mod queue;
+mod work;
+
+pub use queue::QueueSettings;

@@ -29,7 +29,8 @@ pub(crate) trait Work: Send + Sync + 'static {
     /// Posts the first phase. The request stays as it is: the device may yet refuse everything.
     fn begin(&self, request: &Request, slot: &mut Self::Slot, outbox: &mut Outbox<Self::Record>);
 
-    /// Looks at the records of a phase that has completed, and posts the next one or ends the request.
+    /// Looks at the records of a phase that has completed, and clears the outbox and posts the next one, or ends the
+    /// request.
     ///
     /// A request that fails must be as it was, but for baselines, which may be forgotten: another queue begins anew.
     fn advance(
@@ -110,6 +111,15 @@ impl<R: Record> Outbox<R> {
         self.list[at..at + Descriptor::BYTES].copy_from_slice(descriptor.as_bytes());
         self.records[self.posted * size_of::<R>()] = 0;
         self.posted += 1;
+    }
+
+    /// Has an interrupt raised when the descriptor at `index` completes, if there is one to raise.
+    pub(super) fn announce(&mut self, index: usize, interrupt: Option<u16>) {
+        let Some(interrupt_handle) = interrupt else { return };
+        let mut descriptor = Descriptor { interrupt_handle, ..self.descriptor(index) };
+        descriptor.flags_and_opcode |= DescriptorFlags::REQUEST_INTERRUPT.bits();
+        let at = index * Descriptor::BYTES;
+        self.list[at..at + Descriptor::BYTES].copy_from_slice(descriptor.as_bytes());
     }
 
     /// How many descriptors this phase has.

@@ -1,0 +1,325 @@
+//! Requests in flight on one work queue: slots, credits, deadlines, and what happens when a device does not answer.
+
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::announcer::Announcer;
+use super::device::{Control, Device, QueueFacts, Quiet, WorkQueue};
+use super::flight::{Flight, Sending, SlotSize};
+use super::portal::{Portal, PortalRefusal};
+use super::work::{Progress, Work};
+use crate::dma::Arena;
+use crate::queue::{self, Attachment, Completion, Failure, OpenError, RefusalReason, Refused};
+use crate::request::{Direction, Request};
+
+/// How many requests a queue holds, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// Requests in flight in each queue.
+    pub requests: usize,
+    /// How long a device may take for a request before its queue is made quiet and the request goes elsewhere.
+    pub deadline: Duration,
+}
+
+impl Default for QueueSettings {
+    /// Enough requests that a device is never without; a deadline that no healthy device meets under load.
+    fn default() -> Self {
+        Self { requests: 8, deadline: Duration::from_millis(250) }
+    }
+}
+
+/// Opens every queue of `device` for requests of `attachment`.
+pub(crate) fn open<W: Work>(
+    device: &dyn Device,
+    attachment: &Attachment,
+    settings: QueueSettings,
+    work: impl Fn(&QueueFacts) -> W,
+) -> Result<Vec<Box<dyn queue::Queue>>, OpenError> {
+    let sizes: Vec<SlotSize> = device.queues().iter().map(|facts| SlotSize::of(&work(facts))).collect();
+    let requests = settings.requests.max(1);
+    let bytes: usize = sizes.iter().map(|size| size.bytes::<W>() * requests).sum();
+    let no_memory = |source| OpenError::Memory { accelerator: device.name().to_owned(), source };
+    let arena = Arena::new(1, bytes).map_err(no_memory)?;
+    let mut memory = attachment.dma_ranges();
+    memory.push(arena.range());
+    let opened = device.open(&memory)?.into_iter().zip(sizes);
+    let queues = opened.map(|(queue, size)| {
+        let work = work(&queue.facts);
+        let flights = (0..requests).map(|_| Flight::new(&work, size, &arena).map(Box::new));
+        let flights = flights.collect::<Option<_>>().ok_or(std::io::ErrorKind::OutOfMemory.into());
+        let queue = Queue::new(queue, work, flights.map_err(no_memory)?, settings, attachment);
+        Ok(Box::new(queue.map_err(no_memory)?) as Box<dyn queue::Queue>)
+    });
+    queues.collect()
+}
+
+/// A work queue and the requests in it.
+struct Queue<W: Work> {
+    name: Arc<str>,
+    work: W,
+    sending: Sending,
+    settings: QueueSettings,
+    numa_node: Option<u32>,
+    /// Rings when the device raises an interrupt; without one, the queue is polled.
+    announcer: Option<Announcer>,
+    portal: Box<dyn Portal>,
+    control: Box<dyn Control>,
+    state: Mutex<State<W>>,
+    /// Keeps guest memory and payloads where the device was told they are.
+    attachment: Attachment,
+}
+
+#[expect(clippy::vec_box, reason = "a flight keeps its place in memory and moves as one pointer")]
+struct State<W: Work> {
+    idle: Vec<Box<Flight<W>>>,
+    busy: Vec<Box<Flight<W>>>,
+    /// Entries of the work queue that are free.
+    credits: usize,
+    condition: Condition,
+}
+
+/// What a queue is up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    /// It takes requests.
+    Open,
+    /// It is being made quiet, and takes none meanwhile.
+    Quieting,
+    /// It takes no more requests.
+    Gone,
+}
+
+impl<W: Work> Queue<W> {
+    #[expect(clippy::vec_box, reason = "a flight keeps its place in memory and moves as one pointer")]
+    fn new(
+        queue: WorkQueue,
+        work: W,
+        idle: Vec<Box<Flight<W>>>,
+        settings: QueueSettings,
+        attachment: &Attachment,
+    ) -> std::io::Result<Self> {
+        let WorkQueue { facts, portal, control, interrupt } = queue;
+        let sending = Sending {
+            max_batch: if portal.takes_batches() { facts.max_batch.max(1) } else { 1 },
+            interrupt: interrupt.as_ref().map(|interrupt| interrupt.handle),
+        };
+        let announce = |interrupt| Announcer::start(interrupt, &attachment.doorbell, settings.deadline);
+        let busy = Vec::with_capacity(idle.len());
+        let state = State { busy, idle, credits: facts.size, condition: Condition::Open };
+        Ok(Self {
+            name: facts.name.into(),
+            work,
+            sending,
+            settings,
+            numa_node: facts.numa_node,
+            announcer: interrupt.map(announce).transpose()?,
+            portal,
+            control,
+            state: Mutex::new(state),
+            attachment: attachment.clone(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<W>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, status: impl Into<String>) -> Failure {
+        Failure::Device { device: Arc::clone(&self.name), status: status.into() }
+    }
+
+    /// Takes one busy flight as far as it goes now; what became of its request, if that is over.
+    fn go_on(&self, flight: &mut Flight<W>, state: &mut Standing) -> Option<Result<(), Failure>> {
+        loop {
+            if let Err(PortalRefusal::Gone) = flight.send(&*self.portal, &mut state.credits) {
+                state.condition = Condition::Quieting;
+                return None;
+            }
+            if !flight.look(&mut state.credits) {
+                return None;
+            }
+            if let Some(status) = flight.broken_batch() {
+                self.work.abandon(&mut flight.slot);
+                return Some(Err(self.failed(format!("a batch ended with status {:#04x}", status.0))));
+            }
+            let request = flight.request.as_mut()?;
+            match self.work.advance(request, &mut flight.slot, &mut flight.outbox) {
+                Progress::Posted => flight.arrange(self.sending),
+                Progress::Done(result) => return Some(result),
+            }
+        }
+    }
+
+    fn poll_open(&self, state: &mut State<W>, completions: &mut Vec<Completion>) {
+        let mut standing = Standing { credits: state.credits, condition: state.condition };
+        let mut index = 0;
+        while index < state.busy.len() {
+            match self.go_on(&mut state.busy[index], &mut standing) {
+                None => index += 1,
+                Some(result) => completions.extend(state.land(index, result)),
+            }
+        }
+        (state.credits, state.condition) = (standing.credits, standing.condition);
+        let late = |flight: &Box<Flight<W>>, now: Instant| now >= flight.deadline;
+        if !state.busy.is_empty() {
+            let now = Instant::now();
+            if state.busy.iter().any(|flight| late(flight, now)) {
+                state.condition = Condition::Quieting;
+            }
+        }
+    }
+
+    /// Looks whether the device is quiet by now; if so, gives back what it had not completed.
+    fn poll_quieting(&self, state: &mut State<W>, completions: &mut Vec<Completion>) {
+        let quiet = self.control.quiesce();
+        state.condition = match quiet {
+            Quiet::Pending => return,
+            Quiet::Ready => Condition::Open,
+            Quiet::Gone | Quiet::Never => Condition::Gone,
+        };
+        let now = Instant::now();
+        let mut index = 0;
+        while index < state.busy.len() {
+            let flight = &mut state.busy[index];
+            let complete = flight.look(&mut state.credits);
+            if quiet == Quiet::Ready && complete {
+                // It goes on where it was.
+                index += 1;
+                continue;
+            }
+            let failure = if now >= flight.deadline {
+                Failure::Deadline { device: Arc::clone(&self.name) }
+            } else {
+                self.failed("its queue was reset")
+            };
+            state.credits += flight.outstanding();
+            if quiet == Quiet::Never && !complete {
+                completions.extend(self.give_up_memory(state, index));
+            } else {
+                self.work.abandon(&mut flight.slot);
+                completions.extend(state.land(index, Err(failure)));
+            }
+        }
+    }
+
+    /// The device may write to what it was given at any time: none of it is used again.
+    fn give_up_memory(&self, state: &mut State<W>, index: usize) -> Option<Completion> {
+        let mut flight = state.busy.swap_remove(index);
+        let mut request = flight.request.take()?;
+        mem::forget(flight);
+        mem::forget(self.attachment.clone());
+        let failure = match request.surrender_buffers() {
+            Ok(()) => self.failed("it cannot be stopped; its buffers are given up"),
+            Err(error) => {
+                self.failed(format!("it cannot be stopped, and there is no memory beside its own: {error}"))
+            }
+        };
+        let failure = match request.direction {
+            Direction::Encode => failure,
+            Direction::Decode => Failure::Uncontained { device: Arc::clone(&self.name) },
+        };
+        Some(Completion { request, result: Err(failure) })
+    }
+}
+
+/// The part of a queue's state that a flight changes.
+struct Standing {
+    credits: usize,
+    condition: Condition,
+}
+
+impl<W: Work> State<W> {
+    /// Empties the slot of a busy flight.
+    fn land(&mut self, index: usize, result: Result<(), Failure>) -> Option<Completion> {
+        let mut flight = self.busy.swap_remove(index);
+        let request = flight.request.take();
+        flight.clear();
+        self.idle.push(flight);
+        request.map(|request| Completion { request, result })
+    }
+}
+
+impl<W: Work> queue::Queue for Queue<W> {
+    fn submit(&self, mut request: Box<Request>) -> Result<(), Refused> {
+        let state = &mut *self.lock();
+        match state.condition {
+            Condition::Open => {}
+            Condition::Quieting => return Err(Refused { request, reason: RefusalReason::Full }),
+            Condition::Gone => return Err(Refused { request, reason: RefusalReason::Gone }),
+        }
+        if state.credits == 0 {
+            return Err(Refused { request, reason: RefusalReason::Full });
+        }
+        let Some(mut flight) = state.idle.pop() else {
+            return Err(Refused { request, reason: RefusalReason::Full });
+        };
+        self.work.begin(&request, &mut flight.slot, &mut flight.outbox);
+        flight.arrange(self.sending);
+        let sent = flight.send(&*self.portal, &mut state.credits);
+        if let (Err(refusal), false) = (sent, flight.has_begun()) {
+            self.work.abandon(&mut flight.slot);
+            flight.clear();
+            state.idle.push(flight);
+            let reason = match refusal {
+                PortalRefusal::Retry => RefusalReason::Full,
+                PortalRefusal::Gone => {
+                    // What it still has, if anything, is looked for by the next poll.
+                    state.condition =
+                        if state.busy.is_empty() { Condition::Gone } else { Condition::Quieting };
+                    RefusalReason::Gone
+                }
+            };
+            return Err(Refused { request, reason });
+        }
+        request.submitted = Instant::now();
+        flight.deadline = request.submitted + self.settings.deadline;
+        flight.request = Some(request);
+        state.busy.push(flight);
+        Ok(())
+    }
+
+    fn poll(&self, completions: &mut Vec<Completion>) {
+        let state = &mut *self.lock();
+        if state.condition != Condition::Quieting {
+            self.poll_open(state, completions);
+        }
+        if state.condition == Condition::Quieting {
+            self.poll_quieting(state, completions);
+        }
+    }
+
+    fn depth(&self) -> usize {
+        self.settings.requests
+    }
+
+    fn rings(&self) -> bool {
+        self.announcer.is_some()
+    }
+
+    fn numa_node(&self) -> Option<u32> {
+        self.numa_node
+    }
+}
+
+/// How long a queue that is dropped with requests in it is waited for, until its memory is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl<W: Work> Drop for Queue<W> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.busy.retain_mut(|flight| !flight.look(&mut state.credits));
+        if state.busy.is_empty() {
+            return;
+        }
+        let begun = Instant::now();
+        while matches!(self.control.quiesce(), Quiet::Pending) && begun.elapsed() < PATIENCE {
+            thread::yield_now();
+        }
+        if matches!(self.control.quiesce(), Quiet::Pending | Quiet::Never) {
+            mem::forget(mem::take(&mut state.busy));
+            mem::forget(self.attachment.clone());
+        }
+    }
+}
