@@ -9,8 +9,12 @@ pub mod command;
 pub mod completion;
 pub mod descriptor;
 pub mod flags;
+pub mod instruction;
 pub mod opcode;
 pub mod operands;
 pub mod registers;
 pub mod status;
 pub mod tables;
+
+#[cfg(test)]
+mod tests;

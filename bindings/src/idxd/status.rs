@@ -1,5 +1,7 @@
 //! Status codes of completion records.
 
+use std::fmt;
+
 /// The status of a DSA operation: bits 6:0 of byte 0 (`enum dsa_completion_status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DsaStatus(pub u8);
@@ -115,4 +117,141 @@ impl AnalyticsError {
     pub const BAD_DISTANCE: Self = Self(17);
     /// The compressed output did not fit; what was written is of no use.
     pub const COMPRESS_OVERFLOW: Self = Self(25);
+}
+
+impl fmt::Display for DsaStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = match self.0 {
+            0x00 => "not completed",
+            0x01 => "success",
+            0x02 => "success, but the result is not the expected one",
+            0x03 => "page fault",
+            0x04 => "page fault that the system could not resolve",
+            0x05 => "a member of the batch did not succeed",
+            0x06 => "page fault on the batch's list",
+            0x07 => "offsets of the delta record do not increase",
+            0x08 => "an offset of the delta record is beyond the transfer size",
+            0x09 => "data integrity error",
+            0x10 => "operation not supported",
+            0x11 => "invalid flag",
+            0x12 => "reserved field is not zero",
+            0x13 => "transfer size out of range",
+            0x14 => "number of descriptors out of range",
+            0x15 => "size of the delta record out of range",
+            0x16 => "buffers overlap",
+            0x17 => "destinations differ in their low 12 bits",
+            0x18 => "batch list misaligned",
+            0x1d => "privileged descriptor in a shared queue",
+            0x1e => "bad traffic class",
+            0x1f => "page fault on a drain's readback address",
+            code => shared_words(code),
+        };
+        write!(f, "status {:#04x}: {words}", self.0)
+    }
+}
+
+impl fmt::Display for IaaStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = match self.0 {
+            0x00 => "not completed",
+            0x01 => "success",
+            0x03 => "page fault",
+            0x04 => "page fault that the system could not resolve",
+            0x0a => "the data is not valid, or the output did not fit",
+            0x0b => "output does not fit",
+            0x10 => "operation not supported",
+            0x11 => "invalid flag",
+            0x12 => "reserved field is not zero",
+            0x13 => "size out of range",
+            0x16 => "buffers overlap",
+            0x23 => "page request timed out",
+            0x24 => "watchdog expired",
+            0x28 => "PASID error",
+            0x29..=0x2e => "inter-domain error",
+            0x30 => "invalid compression or decompression flag",
+            0x31 => "invalid filter flag",
+            0x32 => "invalid input size",
+            0x33 => "invalid number of elements",
+            0x34 => "invalid width of source 1",
+            0x35 => "invalid inverted output",
+            code => shared_words(code),
+        };
+        write!(f, "status {:#04x}: {words}", self.0)
+    }
+}
+
+/// What means the same on both devices.
+fn shared_words(code: u8) -> &'static str {
+    match code {
+        0x19 => "invalid interrupt handle",
+        0x1a => "page fault on the completion record",
+        0x1b => "completion record misaligned",
+        0x1c => "address or size misaligned",
+        0x20 => "hardware error",
+        0x21 => "hardware error at the readback of the destination",
+        0x22 => "address translation error",
+        _ => "a code that the documents do not name",
+    }
+}
+
+impl fmt::Display for AnalyticsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = match self.0 {
+            1 => "header too big",
+            2 => "undefined code-length code",
+            3 => "the first literal or length code is a repeat",
+            4 => "the first distance code is a repeat",
+            5 => "no literal or length codes",
+            6 => "wrong number of literal and length codes",
+            7 => "wrong number of distance codes",
+            8 => "bad lengths of code-length codes",
+            9 => "bad lengths of literal and length codes",
+            10 => "bad lengths of distance codes",
+            11 => "bad literal or length code in the data",
+            12 => "bad distance code in the data",
+            13 => "invalid block type",
+            14 => "the two lengths of a stored block do not agree",
+            15 => "no end-of-block symbol at the end",
+            16 => "bad length code",
+            17 => "a distance of 0, or beyond the window of 4096 bytes",
+            18 => "reference before the start of the data",
+            19 => "timeout",
+            20 => "run-length error",
+            21 => "width too small",
+            22 => "AECS error",
+            23 => "source 1 too small",
+            24 => "source 2 too small",
+            25 => "output does not fit",
+            26 => "distance spans mini-blocks",
+            27 => "length spans mini-blocks",
+            28 => "invalid block size",
+            29 => "zero-compressed data does not verify",
+            30 => "invalid Huffman code",
+            31 => "invalid run-length width",
+            32 => "too few elements",
+            34 => "bad header of zero-compressed data",
+            35 => "too many literal and length codes",
+            36 => "too many distance codes",
+            _ => "a code that the documents do not name",
+        };
+        write!(f, "analytics error {:#04x}: {words}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_shown_in_hex_and_in_words() {
+        assert_eq!(DsaStatus::BAD_OPCODE.to_string(), "status 0x10: operation not supported");
+        assert_eq!(DsaStatus(0x1b).to_string(), "status 0x1b: completion record misaligned");
+        assert_eq!(IaaStatus(0x1b).to_string(), "status 0x1b: completion record misaligned");
+        assert_eq!(IaaStatus::WATCHDOG.to_string(), "status 0x24: watchdog expired");
+        assert_eq!(IaaStatus(0x05).to_string(), "status 0x05: a code that the documents do not name");
+        assert_eq!(
+            AnalyticsError::COMPRESS_OVERFLOW.to_string(),
+            "analytics error 0x19: output does not fit"
+        );
+    }
 }
