@@ -185,7 +185,8 @@ impl<W: Work> Queue<W> {
             let flight = &mut state.busy[index];
             let complete = flight.look(&mut state.credits);
             if quiet == Quiet::Ready && complete {
-                // It goes on where it was.
+                // It goes on where it was, with as much time again.
+                flight.deadline = now + self.settings.deadline;
                 index += 1;
                 continue;
             }
@@ -323,3 +324,6 @@ impl<W: Work> Drop for Queue<W> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
