@@ -11,6 +11,7 @@ pub mod function;
 pub mod iaa;
 pub mod portal;
 mod queue;
+pub mod vfio;
 mod work;
 
 pub use queue::QueueSettings;

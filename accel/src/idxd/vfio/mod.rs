@@ -1,0 +1,23 @@
+//! DSA and IAA without a kernel driver: a whole function, reached through VFIO, brought up and driven by this process.
+//!
+//! [`VfioDevice`] brings up any [`Function`](super::function::Function): a PCI function of a VFIO group or an iommufd
+//! ([`pci`]), a model in another process that speaks vfio-user ([`user`]), or a model in this one.
+
+mod bring_up;
+mod command;
+mod control;
+mod device;
+mod error;
+mod facts;
+mod plan;
+mod registers;
+mod session;
+
+pub use device::{Settings, VfioDevice};
+pub use error::{Cause, FunctionError};
+pub use facts::{FunctionFacts, Kind};
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
