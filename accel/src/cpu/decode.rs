@@ -39,10 +39,15 @@ impl Decoder {
         let bytes = self.ram.page_size().bytes_of(request.data_pages());
         match *request.segments {
             // Raw bytes need no decoding: they change places with the private pages.
-            [Segment { method: Method::Raw, .. }] => request.payload.swap_buffer(&mut self.pages),
-            _ => self.decode_segments(request)?,
+            [Segment { method: Method::Raw, .. }] => {
+                verify(request, request.payload.bytes())?;
+                request.payload.swap_buffer(&mut self.pages);
+            }
+            _ => {
+                self.decode_segments(request)?;
+                verify(request, &self.pages[..bytes])?;
+            }
         }
-        verify(request, &self.pages[..bytes])?;
         self.write_pages(&request.runs);
         Ok(())
     }

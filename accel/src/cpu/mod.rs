@@ -264,12 +264,14 @@ mod tests {
 
     #[test]
     fn pages_that_fail_their_checksum_do_not_reach_guest_memory() {
-        let mut ferry = Ferry::new();
-        fill(&ferry);
-        let mut request = ferry.encode(Method::Zstd);
-        request.checksum ^= 1;
-        let failure = ferry.decode(request).unwrap_err();
-        assert!(matches!(failure, Failure::ChecksumMismatch { .. }), "{failure}");
-        assert!(ferry.destination.ram.is_zero(PageIndex(0)));
+        for method in [Method::Zstd, Method::Raw] {
+            let mut ferry = Ferry::new();
+            fill(&ferry);
+            let mut request = ferry.encode(method);
+            request.checksum ^= 1;
+            let failure = ferry.decode(request).unwrap_err();
+            assert!(matches!(failure, Failure::ChecksumMismatch { .. }), "{failure}");
+            assert!(ferry.destination.ram.is_zero(PageIndex(0)));
+        }
     }
 }
