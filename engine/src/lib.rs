@@ -15,6 +15,7 @@ mod batcher;
 pub mod connection;
 pub mod dirty;
 mod dispatcher;
+pub mod fallbacks;
 pub mod frame;
 pub mod handshake;
 mod poll;

@@ -30,6 +30,21 @@ pub struct FaultPlan {
     pub late: u64,
     /// How completions are found.
     pub completing: Completing,
+    /// How requests fail.
+    pub fault: Fault,
+}
+
+/// How a request fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The device reports an error.
+    Error,
+    /// The device lets its deadline pass.
+    Deadline,
+    /// The device decodes to pages that are not those that were encoded.
+    Misdecode,
+    /// The queue is gone when the request comes.
+    Gone,
 }
 
 /// How the completions of a device are found.
@@ -50,6 +65,8 @@ pub struct Misdeeds {
     pub failed: AtomicU64,
     /// Requests that it did.
     pub done: AtomicU64,
+    /// Whether everything fails for now, whatever the plan says.
+    pub broken: AtomicBool,
 }
 
 /// The CPU, behind queues that refuse, fail, come late and out of order.
@@ -64,6 +81,19 @@ impl Flaky {
     #[must_use]
     pub fn new(plan: FaultPlan) -> Self {
         Self { plan, misdeeds: Arc::default() }
+    }
+
+    /// Two queues that fail everything, in the way of `plan`, until they are told otherwise.
+    #[must_use]
+    pub fn broken(plan: FaultPlan) -> Self {
+        let flaky = Self::new(plan);
+        flaky.misdeeds.broken.store(true, SeqCst);
+        flaky
+    }
+
+    /// Does from now on what the plan says.
+    pub fn mend(&self) {
+        self.misdeeds.broken.store(false, SeqCst);
     }
 
     /// What it did until now.
@@ -145,11 +175,12 @@ impl Queue for FlakyQueue {
     fn submit(&self, request: Box<Request>) -> Result<(), Refused> {
         let Shared { plan, inner, misdeeds, .. } = &*self.shared;
         let mut state = self.shared.lock();
-        if state.noise.chance(plan.refused) {
+        let broken = misdeeds.broken.load(SeqCst);
+        if !broken && state.noise.chance(plan.refused) {
             misdeeds.refused.fetch_add(1, SeqCst);
             return Err(Refused { request, reason: RefusalReason::Full });
         }
-        if !state.noise.chance(plan.failed) {
+        if !broken && !state.noise.chance(plan.failed) {
             drop(state);
             let taken = inner.submit(request);
             let counter = if taken.is_ok() { &misdeeds.done } else { &misdeeds.refused };
@@ -157,8 +188,11 @@ impl Queue for FlakyQueue {
             return taken;
         }
         misdeeds.failed.fetch_add(1, SeqCst);
+        let Some(failure) = plan.fault.failure() else {
+            return Err(Refused { request, reason: RefusalReason::Gone });
+        };
         let looks = state.noise.below(plan.late + 1);
-        state.late.push((looks, failed(request)));
+        state.late.push((looks, failed(request, failure)));
         Ok(())
     }
 
@@ -217,14 +251,26 @@ impl Shared {
     }
 }
 
+impl Fault {
+    /// What is reported of it, if the request is taken at all.
+    fn failure(self) -> Option<Failure> {
+        let device = "flaky".into();
+        match self {
+            Self::Error => Some(Failure::Device { device, status: "made to fail by the test".into() }),
+            Self::Deadline => Some(Failure::Deadline { device }),
+            Self::Misdecode => Some(Failure::ChecksumMismatch { stated: 1, computed: 2 }),
+            Self::Gone => None,
+        }
+    }
+}
+
 /// As a device leaves a request that it failed half way: with rubbish where the result was to be.
-fn failed(mut request: Box<Request>) -> Completion {
+fn failed(mut request: Box<Request>, failure: Failure) -> Completion {
     if request.direction == pageferry_accel::request::Direction::Encode {
         request.payload.buffer().iter_mut().step_by(7).for_each(|byte| *byte ^= 0x5a);
         request.payload.set_filled(1);
         request.segments.push(Segment { method: Method::Lz4, pages: PageCount(9), bytes: 1 });
     }
-    let failure = Failure::Device { device: "flaky".into(), status: "made to fail by the test".into() };
     Completion { request, result: Err(failure) }
 }
 

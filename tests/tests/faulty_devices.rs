@@ -9,17 +9,24 @@ use pageferry_accel::method::{Method, MethodSet};
 use pageferry_accel::queue::{Accelerator, Failure};
 use pageferry_accel::units::{PageCount, PageSize};
 use pageferry_engine::dirty::DirtyBitmap;
+use pageferry_engine::fallbacks::Fallbacks;
 use pageferry_engine::receiver::ReceiveError;
 use pageferry_engine::sender::{SendError, SendReport, Sender, SenderConfig};
-use pageferry_tests::flaky::{Absent, Completing, FaultPlan, Flaky};
+use pageferry_tests::flaky::{Absent, Completing, Fault, FaultPlan, Flaky};
 use pageferry_tests::guest::{Noise, fill, first_difference, guest, page_bytes, pages, scribble};
 use pageferry_tests::peers::{METHODS, config, connections, cpu, receive, receive_by};
 use pageferry_tests::watchdog::Watchdog;
 
 type Accelerators = Vec<Arc<dyn Accelerator>>;
 
-const FAITHFUL: FaultPlan =
-    FaultPlan { seed: 1, refused: 0, failed: 0, late: 0, completing: Completing::Ringing };
+const FAITHFUL: FaultPlan = FaultPlan {
+    seed: 1,
+    refused: 0,
+    failed: 0,
+    late: 0,
+    completing: Completing::Ringing,
+    fault: Fault::Error,
+};
 
 /// One worker, so that it is easily full.
 fn small_cpu() -> Arc<dyn Accelerator> {
@@ -65,7 +72,7 @@ fn plan(seed: u64) -> FaultPlan {
     let mut draw = || percent[usize::from(noise.byte() & 3)];
     let (refused, failed) = (draw(), draw());
     let completing = if seed & 1 == 0 { Completing::Ringing } else { Completing::Polled };
-    FaultPlan { seed, refused, failed, late: noise.below(20), completing }
+    FaultPlan { seed, refused, failed, late: noise.below(20), completing, fault: Fault::Error }
 }
 
 #[test]
@@ -136,10 +143,90 @@ fn a_device_whose_queues_are_gone_leaves_everything_to_the_next() {
     for (queues, methods) in [(2, MethodSet::all()), (0, MethodSet::all()), (1, MethodSet::default())] {
         let absent: Arc<dyn Accelerator> = Arc::new(Absent { queues, methods });
         let sent = migrate(&vec![Arc::clone(&absent), small_cpu()], vec![absent, small_cpu()], &METHODS, 2);
-        let counted = sent.fallbacks.queue_gone_requests;
-        let expected = if queues == 2 { 2 * sent.frames..u64::MAX } else { 0..1 };
-        assert!(expected.contains(&counted), "{queues} queues: {counted} requests, {} frames", sent.frames);
+        let Fallbacks { queue_gone_requests, quarantined_queues, probes, .. } = sent.fallbacks;
+        let expected = if queues == 2 { (2 + probes, 2) } else { (0, 0) };
+        assert_eq!((queue_gone_requests, quarantined_queues), expected, "{queues} queues");
     }
+}
+
+/// Sends rounds into a guest while a device at one end is broken, and then until it has done something again. Says what
+/// that end counted.
+fn break_and_mend(flaky: &Arc<Flaky>, at_source: bool) -> Fallbacks {
+    let with_flaky = || vec![Arc::clone(flaky) as Arc<dyn Accelerator>, cpu().remove(0)];
+    let (encoders, decoders) = if at_source { (with_flaky(), cpu()) } else { (cpu(), with_flaky()) };
+    let (source, destination) = (guest(200, PageSize::Kib4), guest(200, PageSize::Kib4));
+    fill(&source, 5);
+    let (ours, theirs) = connections(2);
+    let receiver = receive_by(decoders, Arc::clone(&destination), theirs);
+    let config = SenderConfig { max_pages: PageCount(4), ..config(&METHODS) };
+    let mut sender = Sender::new(Arc::clone(&source), &encoders, ours, config).unwrap();
+    let (dirty, mut noise) = (DirtyBitmap::all(&source), Noise(3));
+    for round in 0.. {
+        sender.send_round(&dirty).unwrap();
+        assert_eq!(first_difference(&source, &destination), None, "round {round}");
+        if flaky.misdeeds().done.load(SeqCst) > 0 {
+            break;
+        }
+        flaky.mend();
+        pages(&source).for_each(|page| scribble(&source, page, &mut noise));
+    }
+    let (sent, _) = sender.finish().unwrap();
+    let (received, _) = receiver.join().unwrap().unwrap();
+    if at_source { sent.fallbacks } else { received.fallbacks }
+}
+
+#[test]
+fn a_device_that_fails_is_put_into_quarantine_and_readmitted_when_it_works_again() {
+    for (at_source, completing, fault) in [
+        (true, Completing::Ringing, Fault::Error),
+        (true, Completing::Polled, Fault::Deadline),
+        (true, Completing::Ringing, Fault::Gone),
+        (false, Completing::Polled, Fault::Error),
+        (false, Completing::Ringing, Fault::Deadline),
+        (false, Completing::Ringing, Fault::Misdecode),
+        (false, Completing::Polled, Fault::Gone),
+    ] {
+        let case = format!("at the source: {at_source}, {completing:?}, {fault:?}");
+        let _watchdog = Watchdog::over(format!("a device that breaks and mends, {case}"));
+        let flaky = Arc::new(Flaky::broken(FaultPlan { completing, fault, late: 2, ..FAITHFUL }));
+        let counted = break_and_mend(&flaky, at_source);
+        let failed = flaky.misdeeds().failed.load(SeqCst);
+        let Fallbacks { queue_full_requests, probes, readmitted_queues, .. } = counted;
+        let mut expected = Fallbacks {
+            queue_full_requests,
+            quarantined_queues: 2,
+            probes,
+            readmitted_queues,
+            no_baseline_pages: counted.no_baseline_pages,
+            overflow_pages: counted.overflow_pages,
+            did_not_shrink_pages: counted.did_not_shrink_pages,
+            ..Fallbacks::default()
+        };
+        match fault {
+            Fault::Error => expected.device_failed_requests = failed,
+            Fault::Deadline => expected.deadline_requests = failed,
+            Fault::Misdecode => expected.misdecoded_requests = failed,
+            Fault::Gone => expected.queue_gone_requests = failed,
+        }
+        assert_eq!(counted, expected, "{case}");
+        assert!((1..=2).contains(&readmitted_queues) && probes >= readmitted_queues, "{case}: {counted:?}");
+    }
+}
+
+#[test]
+fn a_device_that_alone_decodes_wrongly_ends_the_migration() {
+    let _watchdog = Watchdog::over("an only device that decodes wrongly");
+    let wrong = FaultPlan { failed: 100, fault: Fault::Misdecode, ..FAITHFUL };
+    let source = small_guest();
+    let (ours, theirs) = connections(1);
+    let receiver = receive_by(vec![Arc::new(Flaky::new(wrong))], guest(24, PageSize::Kib4), theirs);
+    let mut sender = Sender::new(Arc::clone(&source), &cpu(), ours, config(&[Method::Zstd])).unwrap();
+    let error = sender.send_round(&DirtyBitmap::all(&source)).unwrap_err();
+    assert!(matches!(error, SendError::Destination { .. }), "{error}");
+    let found = receiver.join().unwrap().map(|_| ()).unwrap_err();
+    let ReceiveError::Pages { failure: Failure::ChecksumMismatch { .. }, .. } = found else {
+        panic!("{found}");
+    };
 }
 
 /// Runs a source into its end, and sees that the guest was left alone.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use pageferry_accel::baseline::BaselineCounters;
 use pageferry_accel::method::{Method, UnknownMethod};
 use pageferry_accel::units::PageSize;
+use pageferry_engine::fallbacks::Fallbacks;
 use pageferry_engine::receiver::ReceiveReport;
-use pageferry_engine::sender::{Fallbacks, RequestTime, SendReport};
+use pageferry_engine::sender::{RequestTime, SendReport};
 use serde::{Deserialize, Serialize};
 
 use crate::measure::Measured;
@@ -42,6 +43,7 @@ pub(crate) struct DestinationFigures {
     pub(crate) pages: u64,
     pub(crate) zero_pages: u64,
     pub(crate) payload_bytes: u64,
+    pub(crate) fallbacks: FallbackCounts,
 }
 
 /// How long requests took from submission until they were sent, in microseconds.
@@ -68,9 +70,17 @@ pub(crate) struct FallbackCounts {
     pub(crate) no_baseline_pages: u64,
     pub(crate) overflow_pages: u64,
     pub(crate) did_not_shrink_pages: u64,
+    pub(crate) page_faults_resumed: u64,
+    pub(crate) page_faults_on_cpu: u64,
+    pub(crate) copied_pages: u64,
     pub(crate) queue_full_requests: u64,
     pub(crate) queue_gone_requests: u64,
     pub(crate) device_failed_requests: u64,
+    pub(crate) deadline_requests: u64,
+    pub(crate) misdecoded_requests: u64,
+    pub(crate) quarantined_queues: u64,
+    pub(crate) probes: u64,
+    pub(crate) readmitted_queues: u64,
 }
 
 /// What the cache of baselines did, in pages.
@@ -122,6 +132,7 @@ impl DestinationFigures {
             pages: report.pages,
             zero_pages: report.zero_pages,
             payload_bytes: report.payload_bytes,
+            fallbacks: report.fallbacks.into(),
         }
     }
 }
@@ -160,14 +171,22 @@ impl From<MethodName> for String {
 
 impl FallbackCounts {
     /// Every reason by its field's name, with its count.
-    pub(crate) fn fields(&self) -> [(&'static str, u64); 6] {
+    pub(crate) fn fields(&self) -> [(&'static str, u64); 14] {
         [
             ("no_baseline_pages", self.no_baseline_pages),
             ("overflow_pages", self.overflow_pages),
             ("did_not_shrink_pages", self.did_not_shrink_pages),
+            ("page_faults_resumed", self.page_faults_resumed),
+            ("page_faults_on_cpu", self.page_faults_on_cpu),
+            ("copied_pages", self.copied_pages),
             ("queue_full_requests", self.queue_full_requests),
             ("queue_gone_requests", self.queue_gone_requests),
             ("device_failed_requests", self.device_failed_requests),
+            ("deadline_requests", self.deadline_requests),
+            ("misdecoded_requests", self.misdecoded_requests),
+            ("quarantined_queues", self.quarantined_queues),
+            ("probes", self.probes),
+            ("readmitted_queues", self.readmitted_queues),
         ]
     }
 
@@ -184,7 +203,15 @@ impl FallbackCounts {
     pub(crate) fn of_devices(&self) -> impl Iterator<Item = (&'static str, u64)> {
         occurred([
             ("requests whose queue was gone", self.queue_gone_requests),
-            ("requests that failed and were encoded again", self.device_failed_requests),
+            ("requests that failed and went to another", self.device_failed_requests),
+            ("requests that met their deadline and went to another", self.deadline_requests),
+            ("requests that were decoded wrongly and went to another", self.misdecoded_requests),
+            ("queues put into quarantine", self.quarantined_queues),
+            ("probes of queues in quarantine", self.probes),
+            ("queues readmitted", self.readmitted_queues),
+            ("page faults after which a device went on", self.page_faults_resumed),
+            ("page faults after which the CPU went on", self.page_faults_on_cpu),
+            ("pages copied for a device", self.copied_pages),
         ])
     }
 }
@@ -199,17 +226,33 @@ impl From<Fallbacks> for FallbackCounts {
             no_baseline_pages,
             overflow_pages,
             did_not_shrink_pages,
+            page_faults_resumed,
+            page_faults_on_cpu,
+            copied_pages,
             queue_full_requests,
             queue_gone_requests,
             device_failed_requests,
+            deadline_requests,
+            misdecoded_requests,
+            quarantined_queues,
+            probes,
+            readmitted_queues,
         } = counts;
         Self {
             no_baseline_pages,
             overflow_pages,
             did_not_shrink_pages,
+            page_faults_resumed,
+            page_faults_on_cpu,
+            copied_pages,
             queue_full_requests,
             queue_gone_requests,
             device_failed_requests,
+            deadline_requests,
+            misdecoded_requests,
+            quarantined_queues,
+            probes,
+            readmitted_queues,
         }
     }
 }

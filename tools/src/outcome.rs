@@ -57,6 +57,8 @@ pub(crate) struct Outcome {
     pub(crate) request_us: RequestMicros,
     pub(crate) pages_by_method: MethodPages,
     pub(crate) fallbacks: FallbackCounts,
+    /// Likewise at the destination.
+    pub(crate) destination_fallbacks: FallbackCounts,
     pub(crate) baselines: BaselineCounts,
     /// Whether memory was the same at both ends in all runs; null if it was not compared.
     pub(crate) verified: Option<bool>,
@@ -132,6 +134,7 @@ impl Outcome {
             request_us: source.request_us,
             pages_by_method: source.pages_by_method.clone(),
             fallbacks: source.fallbacks,
+            destination_fallbacks: destination.fallbacks,
             baselines: source.baselines,
             verified: verdict.as_ref().map(Result::is_ok),
             runs: vec![run],
@@ -159,15 +162,12 @@ pub(crate) mod tests {
             "source_bytes": 4_096_000, "wire_bytes": 1_024_000, "delta_bytes": [40_960, 1024],
             "request_us": { "p50": 100.0, "p99": 250.5, "max": 1234.0 },
             "pages_by_method": { "raw": 990, "delta": 10 },
-            "fallbacks": {
-                "no_baseline_pages": 990, "overflow_pages": 0, "did_not_shrink_pages": 0, "queue_full_requests": 0,
-                "queue_gone_requests": 0, "device_failed_requests": 0
-            },
+            "fallbacks": fallbacks(990, 0),
             "baselines": { "hits": 10, "misses": 990, "refused": 0, "evictions": 0 },
         });
         let destination = json!({
             "cpu_us": 2000.0, "seconds": seconds, "rounds": 2, "frames": 17, "pages": 1000, "zero_pages": 24,
-            "payload_bytes": 1_000_000,
+            "payload_bytes": 1_000_000, "fallbacks": fallbacks(0, 3),
         });
         Migrated {
             accelerator: "cpu".to_owned(),
@@ -176,6 +176,15 @@ pub(crate) mod tests {
             destination: serde_json::from_value(destination).unwrap(),
             verdict: Some(Ok(())),
         }
+    }
+
+    fn fallbacks(no_baseline_pages: u64, deadline_requests: u64) -> Value {
+        json!({
+            "no_baseline_pages": no_baseline_pages, "overflow_pages": 0, "did_not_shrink_pages": 0,
+            "page_faults_resumed": 0, "page_faults_on_cpu": 0, "copied_pages": 0, "queue_full_requests": 0,
+            "queue_gone_requests": 0, "device_failed_requests": 0, "deadline_requests": deadline_requests,
+            "misdecoded_requests": 0, "quarantined_queues": 0, "probes": 0, "readmitted_queues": 0
+        })
     }
 
     pub(crate) fn report(outcomes: Vec<Outcome>) -> Report {

@@ -13,6 +13,7 @@ use super::gate::RoundGate;
 use super::seen::SeenPages;
 use crate::connection::{Interrupt, Writer, write_slices};
 use crate::dispatcher::Dispatcher;
+use crate::fallbacks::Fallbacks;
 use crate::frame::{self, FrameId, Header, Kind, Limits, Report};
 use crate::handshake::Agreement;
 use crate::poll::{Collect, Turn};
@@ -30,6 +31,8 @@ pub struct ReceiveReport {
     pub zero_pages: u64,
     /// Bytes of all payloads.
     pub payload_bytes: u64,
+    /// Why requests went another way than straight through a device, and how many.
+    pub fallbacks: Fallbacks,
 }
 
 /// What the threads of a receiver share.
@@ -163,7 +166,9 @@ impl Crossing {
             return Err(error);
         }
         let answers = self.answers.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((lock(&self.tally).done, answers, self.interrupts))
+        let mut report = lock(&self.tally).done;
+        self.dispatcher.report(&mut report.fallbacks);
+        Ok((report, answers, self.interrupts))
     }
 
     fn wait_for_all(&self) -> Result<(), ReceiveError> {
@@ -192,6 +197,7 @@ impl Tally {
         self.round.pages += pages;
         self.round.zero_pages += pages - u64::from(request.data_pages().0);
         self.round.payload_bytes += request.payload.len() as u64;
+        self.done.fallbacks.add(request.detours);
     }
 
     fn end_round(&mut self, sent: u64) -> Result<Report, ReceiveError> {
@@ -221,11 +227,9 @@ impl<'a> Recycler<'a> {
         Self { crossing, waiting: Vec::new() }
     }
 
-    /// A device that failed says nothing about the pages: the next accelerator may do better.
-    fn decode_again(&mut self, mut request: Box<Request>, failure: Failure) {
-        request.attempts += 1;
-        let spoiled = !matches!(failure, Failure::Device { .. });
-        if spoiled || self.crossing.dispatcher.is_exhausted(&request) {
+    /// A device that failed says little about the pages: the next accelerator may do better.
+    fn decode_again(&mut self, request: Box<Request>, failure: Failure) {
+        if self.crossing.dispatcher.is_exhausted(&request) {
             let frame = FrameId { round: request.round, sequence: request.sequence };
             self.crossing.fail(ReceiveError::Pages { frame, failure });
             self.crossing.pool.put(request);

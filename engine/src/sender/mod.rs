@@ -20,7 +20,7 @@ use pageferry_accel::request::{Direction, Request};
 use pageferry_accel::units::PageCount;
 
 pub use error::SendError;
-pub use report::{Fallbacks, MethodCount, MethodCounts, RequestTime, SendReport};
+pub use report::{MethodCount, MethodCounts, RequestTime, SendReport};
 
 use crate::batcher::Batcher;
 use crate::connection::Connection;
@@ -198,8 +198,7 @@ impl Sender {
         landing.outcome?;
         let mut report = landing.report;
         report.baselines = self.baselines.counters();
-        (report.fallbacks.queue_full_requests, report.fallbacks.queue_gone_requests) =
-            self.dispatcher.fallbacks();
+        self.dispatcher.report(&mut report.fallbacks);
         Ok((report, landing.connections))
     }
 

@@ -140,9 +140,7 @@ impl Poller {
     }
 
     /// A failed request goes to the next accelerator in the order of preference.
-    fn encode_again(&mut self, mut request: Box<Request>, failure: Failure) {
-        self.report.fallbacks.device_failed_requests += 1;
-        request.attempts += 1;
+    fn encode_again(&mut self, request: Box<Request>, failure: Failure) {
         if self.dispatcher.is_exhausted(&request) {
             let frame = FrameId { round: request.round, sequence: request.sequence };
             self.fail(SendError::Encode { frame, failure });

@@ -5,8 +5,10 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use pageferry_accel::baseline::BaselineCounters;
 use pageferry_accel::method::Method;
-use pageferry_accel::request::{Detours, Request};
+use pageferry_accel::request::Request;
 use pageferry_accel::run::Segment;
+
+use crate::fallbacks::Fallbacks;
 
 /// Everything that was sent until now.
 #[derive(Clone, Debug, Default)]
@@ -44,23 +46,6 @@ pub struct MethodCount {
     pub pages: u64,
     /// Bytes of payload.
     pub payload_bytes: u64,
-}
-
-/// How often the data path went round an obstacle, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fallbacks {
-    /// Pages sent raw since a delta method had no baseline for them.
-    pub no_baseline_pages: u64,
-    /// Pages sent raw since their delta did not fit a page.
-    pub overflow_pages: u64,
-    /// Pages sent raw since compressing them did not make them smaller.
-    pub did_not_shrink_pages: u64,
-    /// Requests that a full queue passed on to the next.
-    pub queue_full_requests: u64,
-    /// Requests that a queue which is gone passed on to the next.
-    pub queue_gone_requests: u64,
-    /// Requests that failed in a device and were encoded again by another.
-    pub device_failed_requests: u64,
 }
 
 /// The distribution of request times, exact to 1%.
@@ -119,13 +104,5 @@ impl SendReport {
         request.segments.iter().for_each(|&segment| self.methods.add(segment));
         self.fallbacks.add(request.detours);
         self.request_time.record(request.submitted.elapsed());
-    }
-}
-
-impl Fallbacks {
-    fn add(&mut self, detours: Detours) {
-        self.no_baseline_pages += u64::from(detours.no_baseline);
-        self.overflow_pages += u64::from(detours.overflow);
-        self.did_not_shrink_pages += u64::from(detours.did_not_shrink);
     }
 }

@@ -7,7 +7,7 @@ use crate::outcome::{Outcome, Report};
 
 pub(super) struct Csv;
 
-const HEAD: [&str; 24] = [
+const HEAD: [&str; 25] = [
     "method",
     "accelerator",
     "provenance",
@@ -32,6 +32,7 @@ const HEAD: [&str; 24] = [
     "fallbacks",
     "verified",
     "runs",
+    "destination_fallbacks",
 ];
 
 impl Exporter for Csv {
@@ -76,6 +77,7 @@ fn fields(outcome: &Outcome) -> [String; HEAD.len()] {
         list(&mut outcome.fallbacks.fields().into_iter()),
         outcome.verified.map(|verified| verified.to_string()).unwrap_or_default(),
         outcome.runs.len().to_string(),
+        list(&mut outcome.destination_fallbacks.fields().into_iter()),
     ]
 }
 
@@ -104,6 +106,7 @@ mod tests {
         assert_eq!(lines[1][column("pages_by_method")], "raw=990 delta=10");
         assert_eq!(lines[2][column("wire_bytes")], "1024000");
         assert!(lines[2][column("fallbacks")].starts_with("no_baseline_pages=990 "));
+        assert!(lines[2][column("destination_fallbacks")].contains(" deadline_requests=3 "));
     }
 
     #[test]

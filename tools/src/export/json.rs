@@ -46,5 +46,6 @@ mod tests {
         assert_eq!((&result["provenance"], &result["verified"]), (&"cpu".into(), &true.into()));
         assert_eq!(result["pages_by_method"], serde_json::json!({ "raw": 990, "delta": 10 }));
         assert_eq!(result["fallbacks"]["no_baseline_pages"], 990);
+        assert_eq!(result["destination_fallbacks"]["deadline_requests"], 3);
     }
 }

@@ -179,13 +179,14 @@ fn details(outcome: &Outcome) -> impl Iterator<Item = String> {
         let why = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
         lines.push(format!("pages: {}{why}", carried.join(", ")));
     }
-    let lost: Vec<String> = outcome
-        .fallbacks
-        .of_devices()
-        .map(|(reason, number)| format!("{} {reason}", count(number)))
-        .collect();
-    if !lost.is_empty() {
-        lines.push(format!("devices: {}", lost.join(", ")));
+    for (end, fallbacks) in
+        [("devices", &outcome.fallbacks), ("devices at the destination", &outcome.destination_fallbacks)]
+    {
+        let lost: Vec<String> =
+            fallbacks.of_devices().map(|(reason, number)| format!("{} {reason}", count(number))).collect();
+        if !lost.is_empty() {
+            lines.push(format!("{end}: {}", lost.join(", ")));
+        }
     }
     if let [_, _, ..] = &outcome.runs[..] {
         let all = || outcome.runs.iter().map(|run| run.pages_per_s);
@@ -235,6 +236,8 @@ mod tests {
         assert_eq!(end(lines[3], "2,000"), end(lines[4], "1,000,000"), "{text}");
         assert!(lines[4].contains("1,000,000*") && !lines[3].contains("2,000*"), "{text}");
         assert!(text.contains("pages: 990 raw, 10 delta (990 without a baseline)"), "{text}");
+        let late = "devices at the destination: 3 requests that met their deadline and went to another\n";
+        assert!(text.contains(late), "{text}");
         assert!(text.contains("Warning: too short") && !text.contains('\x1b'), "{text}");
     }
 

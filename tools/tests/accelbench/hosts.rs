@@ -168,8 +168,10 @@ fn closing() -> Value {
         "source_bytes": 4096, "wire_bytes": 5000, "delta_bytes": [0, 0],
         "request_us": { "p50": 1.0, "p99": 1.0, "max": 1.0 }, "pages_by_method": { "raw": 1 },
         "fallbacks": {
-            "no_baseline_pages": 0, "overflow_pages": 0, "did_not_shrink_pages": 0, "queue_full_requests": 0,
-            "queue_gone_requests": 0, "device_failed_requests": 0
+            "no_baseline_pages": 0, "overflow_pages": 0, "did_not_shrink_pages": 0, "page_faults_resumed": 0,
+            "page_faults_on_cpu": 0, "copied_pages": 0, "queue_full_requests": 0, "queue_gone_requests": 0,
+            "device_failed_requests": 0, "deadline_requests": 0, "misdecoded_requests": 0, "quarantined_queues": 0,
+            "probes": 0, "readmitted_queues": 0
         },
         "baselines": { "hits": 0, "misses": 0, "refused": 0, "evictions": 0 }
     } })

@@ -1,17 +1,29 @@
-//! Requests to queues: round robin, past the full ones, and to the next accelerator when all are.
+//! Requests to queues: near ones first, in turn, past those that are full or in quarantine, and to the next accelerator
+//! when all are.
+
+mod health;
+mod lane;
+mod order;
+mod tally;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::sync::Arc;
 use std::thread;
 
 use pageferry_accel::doorbell::Doorbell;
+use pageferry_accel::guest::GuestRam;
 use pageferry_accel::method::Method;
 use pageferry_accel::pool::Pool;
 use pageferry_accel::queue::{
-    Accelerator, Attachment, Capabilities, Completion, OpenError, Queue, RefusalReason, Refused,
+    Accelerator, Attachment, Completion, Failure, OpenError, RefusalReason, Refused,
 };
 use pageferry_accel::request::{Direction, Request};
 
-use crate::sync::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use crate::fallbacks::Fallbacks;
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
+use lane::{Declined, Lane, Reason};
+use tally::Tally;
 
 /// The opened accelerators of a sender or a receiver, in the order of preference.
 ///
@@ -20,7 +32,9 @@ pub(crate) struct Dispatcher {
     lanes: Vec<Lane>,
     doorbell: Arc<Doorbell>,
     in_flight: InFlight,
-    fallbacks: QueueFallbacks,
+    tally: Tally,
+    /// Where to look up which node pages are on, if that makes a difference anywhere.
+    nodes: Option<Arc<GuestRam>>,
 }
 
 /// How often the last accelerator in the order of preference may fail on one request before the migration does.
@@ -35,29 +49,12 @@ pub(crate) enum Unplaced {
     PoolClosed,
 }
 
-/// One accelerator and its queues.
-struct Lane {
-    capabilities: Capabilities,
-    queues: Vec<Box<dyn Queue>>,
-    /// The queue that is tried first for the next request.
-    turn: AtomicUsize,
-    /// Whether its completions ring the doorbell.
-    rings: bool,
-}
-
 /// How many requests are with the queues, or are just being offered to them.
 struct InFlight {
     /// One number for all lanes, so that of several threads that were refused at once the last one finds it to be 0.
     all: AtomicUsize,
     /// Those whose completions will not ring.
     silent: AtomicUsize,
-}
-
-/// How often a request went to another queue than the one whose turn it was, by reason.
-#[derive(Debug)]
-struct QueueFallbacks {
-    full: AtomicU64,
-    gone: AtomicU64,
 }
 
 impl Dispatcher {
@@ -67,17 +64,22 @@ impl Dispatcher {
         attachment: &Attachment,
     ) -> Result<Self, OpenError> {
         let lanes = accelerators.iter().map(|accelerator| Lane::open(&**accelerator, attachment));
+        let lanes = lanes.collect::<Result<Vec<_>, _>>()?;
+        let ram = &attachment.ram;
+        let matters = lanes.iter().any(Lane::depends_on_node)
+            && ram.ranges().any(|range| ram.numa_node(range.first).is_some());
         Ok(Self {
-            lanes: lanes.collect::<Result<_, _>>()?,
+            lanes,
             doorbell: Arc::clone(&attachment.doorbell),
             in_flight: InFlight { all: AtomicUsize::new(0), silent: AtomicUsize::new(0) },
-            fallbacks: QueueFallbacks { full: AtomicU64::new(0), gone: AtomicU64::new(0) },
+            tally: Tally::new(),
+            nodes: matters.then(|| Arc::clone(ram)),
         })
     }
 
     /// How many requests all queues hold together.
     pub(crate) fn depth(&self) -> usize {
-        self.lanes.iter().flat_map(|lane| &lane.queues).map(|queue| queue.depth()).sum()
+        self.lanes.iter().map(Lane::depth).sum()
     }
 
     /// Whether some accelerator can run `method` in this direction.
@@ -91,45 +93,69 @@ impl Dispatcher {
     }
 
     fn capable(&self, method: Method, direction: Direction) -> impl Iterator<Item = &Lane> {
-        self.lanes.iter().filter(move |lane| lane.capabilities.can(method, direction))
+        self.lanes.iter().filter(move |lane| lane.can(method, direction))
+    }
+
+    /// The accelerators that a request has still before it: it goes past as many as it failed on, but not past the
+    /// last that could take it.
+    fn ahead(&self, request: &Request) -> &[Lane] {
+        let able = |&lane: &usize| self.lanes[lane].can(request.method, request.direction);
+        let mut able = (0..self.lanes.len()).filter(able);
+        let last = able.clone().next_back();
+        able.nth(request.attempts).or(last).map_or(&[], |first| &self.lanes[first..])
     }
 
     /// Hands a request to a queue, or back if no queue that could take it has room.
     ///
-    /// A request that failed before goes past as many accelerators, but not past the last.
+    /// A request that failed before goes past as many accelerators, but not past the last. Queues in quarantine get it
+    /// only to be probed, or if there are no others.
     ///
     /// # Errors
     /// [`Refused`] is [`RefusalReason::Gone`] if every such queue is, and will never take it.
     pub(crate) fn submit(&self, mut request: Box<Request>) -> Result<(), Refused> {
         let (method, direction) = (request.method, request.direction);
-        let passed = request.attempts.min(self.capable(method, direction).count().saturating_sub(1));
-        let mut reason = RefusalReason::Gone;
+        let node =
+            self.nodes.as_ref().zip(request.runs.first()).and_then(|(ram, run)| ram.numa_node(run.first));
+        let lanes = self.ahead(&request);
+        let mut reason = Reason::Gone;
         // Counted before it is there, so that a poller never sees it completed and not yet in flight.
         self.in_flight.all.fetch_add(1, Relaxed);
-        for lane in self.capable(method, direction).skip(passed) {
-            let Err(refused) = self.submit_to(lane, request) else { return Ok(()) };
-            request = refused.request;
-            if refused.reason == RefusalReason::Full {
-                reason = RefusalReason::Full;
+        for lane in lanes.iter().filter(|lane| lane.can(method, direction)) {
+            let submitted = self.hand_to(lane, || lane.submit(request, node, &self.tally));
+            let Err(declined) = submitted else { return Ok(()) };
+            request = declined.request;
+            reason = reason.min(declined.reason);
+        }
+        if reason == Reason::Quarantined {
+            // Nothing else is there to wait for. The last accelerator is the one to fall back on.
+            for lane in lanes.iter().rev().filter(|lane| lane.can(method, direction)) {
+                let forced = self.hand_to(lane, || lane.force(request, &self.tally));
+                let Err(declined) = forced else { return Ok(()) };
+                request = declined.request;
+                reason = declined.reason;
+                if reason == Reason::Full {
+                    break;
+                }
             }
         }
         self.in_flight.all.fetch_sub(1, Relaxed);
+        let reason = if reason == Reason::Full { RefusalReason::Full } else { RefusalReason::Gone };
         Err(Refused { request, reason })
     }
 
-    fn submit_to(&self, lane: &Lane, request: Box<Request>) -> Result<(), Refused> {
-        if lane.rings {
-            return lane.submit(request, &self.fallbacks);
+    fn hand_to(&self, lane: &Lane, hand: impl FnOnce() -> Result<(), Declined>) -> Result<(), Declined> {
+        if lane.rings() {
+            return hand();
         }
         self.in_flight.silent.fetch_add(1, Relaxed);
-        let submitted = lane.submit(request, &self.fallbacks);
-        if submitted.is_ok() {
+        let handed = hand();
+        if handed.is_ok() {
             // Behind the count: a poller that this wakes, or keeps awake, sees that it must poll.
             self.doorbell.ring();
         } else {
             self.in_flight.silent.fetch_sub(1, Relaxed);
         }
-        submitted
+        handed
     }
 
     /// Hands a request to a queue; waits, while there is room in none, for one to come back to `pool`.
@@ -178,16 +204,41 @@ impl Dispatcher {
         self.in_flight.all.load(Relaxed) == 0
     }
 
-    /// Appends whatever completed on any queue.
+    /// Appends whatever completed on any queue. A request that failed has its attempts counted.
     pub(crate) fn poll(&self, completions: &mut Vec<Completion>) {
-        for lane in &self.lanes {
+        for (index, lane) in self.lanes.iter().enumerate() {
             let before = completions.len();
-            lane.queues.iter().for_each(|queue| queue.poll(completions));
-            let found = completions.len() - before;
-            self.in_flight.all.fetch_sub(found, Relaxed);
-            if !lane.rings {
-                self.in_flight.silent.fetch_sub(found, Relaxed);
+            lane.poll(completions, &self.tally);
+            let found = &mut completions[before..];
+            self.in_flight.all.fetch_sub(found.len(), Relaxed);
+            if !lane.rings() {
+                self.in_flight.silent.fetch_sub(found.len(), Relaxed);
             }
+            for Completion { request, result } in found {
+                if let Err(failure) = result {
+                    request.attempts = self.attempts_after(failure, index, request);
+                }
+            }
+        }
+    }
+
+    /// How many attempts a request counts that failed on the accelerator `lane`.
+    ///
+    /// Pages that do not decode to what the frame says end the migration, if it is the last accelerator that finds them
+    /// so: that is the judge. Another one may be what is broken.
+    fn attempts_after(&self, failure: &Failure, lane: usize, request: &Request) -> usize {
+        let accelerators = self.capable(request.method, request.direction).count();
+        let next = request.attempts + 1;
+        match failure {
+            Failure::Corrupt { .. } | Failure::ChecksumMismatch { .. } => {
+                let behind = &self.lanes[lane + 1..];
+                if behind.iter().any(|lane| lane.can(request.method, request.direction)) {
+                    next.max(accelerators - 1)
+                } else {
+                    accelerators + LAST_RESORT_RETRIES
+                }
+            }
+            _ => next,
         }
     }
 
@@ -196,42 +247,8 @@ impl Dispatcher {
         self.in_flight.silent.load(Relaxed) > 0
     }
 
-    /// Requests that a full queue passed on, and those that a queue that is gone did.
-    pub(crate) fn fallbacks(&self) -> (u64, u64) {
-        (self.fallbacks.full.load(Relaxed), self.fallbacks.gone.load(Relaxed))
-    }
-}
-
-impl Lane {
-    fn open(accelerator: &dyn Accelerator, attachment: &Attachment) -> Result<Self, OpenError> {
-        let queues = accelerator.open(attachment)?;
-        Ok(Self {
-            capabilities: accelerator.capabilities(),
-            rings: queues.iter().all(|queue| queue.rings()),
-            queues,
-            turn: AtomicUsize::new(0),
-        })
-    }
-
-    fn submit(&self, mut request: Box<Request>, fallbacks: &QueueFallbacks) -> Result<(), Refused> {
-        let turn = self.turn.fetch_add(1, Relaxed);
-        let mut reason = RefusalReason::Gone;
-        for offset in 0..self.queues.len() {
-            match self.queues[(turn + offset) % self.queues.len()].submit(request) {
-                Ok(()) => return Ok(()),
-                Err(refused) => {
-                    request = refused.request;
-                    let counter = match refused.reason {
-                        RefusalReason::Full => {
-                            reason = RefusalReason::Full;
-                            &fallbacks.full
-                        }
-                        RefusalReason::Gone => &fallbacks.gone,
-                    };
-                    counter.fetch_add(1, Relaxed);
-                }
-            }
-        }
-        Err(Refused { request, reason })
+    /// Writes what happened to requests and queues into `fallbacks`.
+    pub(crate) fn report(&self, fallbacks: &mut Fallbacks) {
+        self.tally.report(fallbacks);
     }
 }

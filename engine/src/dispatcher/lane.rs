@@ -1,0 +1,166 @@
+//! One accelerator and its queues: in which order they are tried, and which of them are left out.
+
+use std::time::Instant;
+
+use pageferry_accel::method::Method;
+use pageferry_accel::queue::{
+    Accelerator, Attachment, Capabilities, Completion, OpenError, Queue, RefusalReason,
+};
+use pageferry_accel::request::{Direction, Request};
+
+use super::health::{Admission, Health};
+use super::order::Order;
+use super::tally::Tally;
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
+
+/// One accelerator and its queues.
+pub(super) struct Lane {
+    capabilities: Capabilities,
+    stations: Vec<Station>,
+    order: Order,
+    /// For each group of the order, which queue is tried first for the next request.
+    turns: Vec<AtomicUsize>,
+    rings: bool,
+}
+
+/// A queue, and what is held against it.
+struct Station {
+    queue: Box<dyn Queue>,
+    health: Health,
+}
+
+/// A request that a lane did not take.
+pub(super) struct Declined {
+    pub(super) request: Box<Request>,
+    pub(super) reason: Reason,
+}
+
+/// Why a lane did not take a request: the first of these that is true of one of its queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reason {
+    /// It holds as many as it can.
+    Full,
+    /// It is in quarantine.
+    Quarantined,
+    /// It is gone; also if there is no queue.
+    Gone,
+}
+
+impl Lane {
+    pub(super) fn open(accelerator: &dyn Accelerator, attachment: &Attachment) -> Result<Self, OpenError> {
+        let queues = accelerator.open(attachment)?;
+        let nodes: Vec<_> = queues.iter().map(|queue| queue.numa_node()).collect();
+        let order = Order::new(&nodes);
+        Ok(Self {
+            capabilities: accelerator.capabilities(),
+            rings: queues.iter().all(|queue| queue.rings()),
+            turns: (0..order.groups()).map(|_| AtomicUsize::new(0)).collect(),
+            order,
+            stations: queues.into_iter().map(|queue| Station { queue, health: Health::new() }).collect(),
+        })
+    }
+
+    /// Whether it can run `method` in this direction.
+    pub(super) fn can(&self, method: Method, direction: Direction) -> bool {
+        self.capabilities.can(method, direction)
+    }
+
+    /// How many requests its queues hold together.
+    pub(super) fn depth(&self) -> usize {
+        self.stations.iter().map(|station| station.queue.depth()).sum()
+    }
+
+    /// Whether all its completions ring the doorbell.
+    pub(super) fn rings(&self) -> bool {
+        self.rings
+    }
+
+    /// Whether the node of a request's pages makes a difference.
+    pub(super) fn depends_on_node(&self) -> bool {
+        self.order.depends_on_node()
+    }
+
+    /// Hands a request for pages on `node` to a queue that may have it: one that serves, or one that is to be probed.
+    pub(super) fn submit(
+        &self,
+        mut request: Box<Request>,
+        node: Option<u32>,
+        tally: &Tally,
+    ) -> Result<(), Declined> {
+        let group = self.order.group(node);
+        let turn = self.turns[group].fetch_add(1, Relaxed);
+        let mut reason = Reason::Gone;
+        for queue in self.order.queues(group, turn) {
+            let station = &self.stations[queue];
+            let admission = station.health.admit(Instant::now);
+            if admission == Admission::Barred {
+                reason = reason.min(Reason::Quarantined);
+                continue;
+            }
+            match station.offer(request, admission == Admission::Probe, tally) {
+                Ok(()) => return Ok(()),
+                Err(declined) => {
+                    request = declined.request;
+                    reason = reason.min(declined.reason);
+                }
+            }
+        }
+        Err(Declined { request, reason })
+    }
+
+    /// Hands a request to any queue, be it in quarantine.
+    pub(super) fn force(&self, mut request: Box<Request>, tally: &Tally) -> Result<(), Declined> {
+        let turn = self.turns[0].fetch_add(1, Relaxed);
+        let mut reason = Reason::Gone;
+        for queue in self.order.queues(0, turn) {
+            match self.stations[queue].offer(request, false, tally) {
+                Ok(()) => return Ok(()),
+                Err(declined) => {
+                    request = declined.request;
+                    reason = reason.min(declined.reason);
+                }
+            }
+        }
+        Err(Declined { request, reason })
+    }
+
+    /// Appends whatever completed on its queues, each of which is judged by it.
+    pub(super) fn poll(&self, completions: &mut Vec<Completion>, tally: &Tally) {
+        for station in &self.stations {
+            let before = completions.len();
+            station.queue.poll(completions);
+            for completion in &completions[before..] {
+                let probe = completion.request.probe;
+                let change = match &completion.result {
+                    Ok(()) => station.health.succeeded(probe),
+                    Err(failure) => {
+                        tally.failed(failure);
+                        station.health.failed(probe, Instant::now)
+                    }
+                };
+                tally.changed(change);
+            }
+        }
+    }
+}
+
+impl Station {
+    fn offer(&self, mut request: Box<Request>, probe: bool, tally: &Tally) -> Result<(), Declined> {
+        request.probe = probe;
+        let offered = self.queue.submit(request);
+        let refusal = offered.as_ref().err().map(|refused| refused.reason);
+        if probe && refusal != Some(RefusalReason::Full) {
+            tally.probed();
+        }
+        let Err(refused) = offered else { return Ok(()) };
+        tally.refused(refused.reason);
+        tally.changed(self.health.refused(refused.reason, probe, Instant::now));
+        let reason = match refused.reason {
+            // A full queue that was to be probed has no room to wait for.
+            RefusalReason::Full if probe => Reason::Quarantined,
+            RefusalReason::Full => Reason::Full,
+            RefusalReason::Gone => Reason::Gone,
+        };
+        Err(Declined { request: refused.request, reason })
+    }
+}
