@@ -9,6 +9,7 @@ pub mod device;
 mod flight;
 pub mod function;
 pub mod iaa;
+pub mod kernel;
 pub mod portal;
 mod queue;
 pub mod vfio;
