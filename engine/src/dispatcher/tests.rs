@@ -1,6 +1,7 @@
 //! What becomes of requests when queues fail, vanish, fill up, or are far from the pages.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use pageferry_accel::dma::Arena;
 use pageferry_accel::guest::AnonymousMemory;
@@ -157,9 +158,12 @@ fn a_queue_that_fails_three_times_in_a_row_is_left_alone_until_a_probe_finds_it_
         Fallbacks { deadline_requests: 3 + probes, quarantined_queues: 1, probes, ..Fallbacks::default() };
     assert_eq!((counts(&dispatcher), late as u64), (expected, 3 + probes));
     device.queue(0, Manner::Works);
-    while counts(&dispatcher).readmitted_queues == 0 {
+    let readmitted = (0..3000).any(|_| {
+        thread::sleep(Duration::from_millis(1));
         assert!(round_trip(&dispatcher, request()).result.is_ok());
-    }
+        counts(&dispatcher).readmitted_queues == 1
+    });
+    assert!(readmitted, "{:?}", counts(&dispatcher));
     assert!(counts(&dispatcher).probes > probes);
     let before = device.offered();
     (0..10).for_each(|_| drop(round_trip(&dispatcher, request())));
