@@ -108,6 +108,11 @@ impl DeviceMemory {
         Self { ranges: Arc::clone(&self.ranges), absent: Some(address..end) }
     }
 
+    /// Whether an address faults through this clone alone.
+    pub(super) fn is_absent(&self, address: u64) -> bool {
+        self.absent.as_ref().is_some_and(|absent| absent.contains(&address))
+    }
+
     /// Reads `into.len()` bytes at `address`.
     ///
     /// # Errors
