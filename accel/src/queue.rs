@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::codec::DecodeError;
+use crate::codec::deflate::Window;
 use crate::dma::{Arena, Block, DmaRange};
 use crate::doorbell::Doorbell;
 use crate::guest::GuestRam;
@@ -69,18 +70,19 @@ pub struct Attachment {
     pub payloads: Arc<Arena>,
     /// The memory of all baselines, where they are kept.
     pub baselines: Option<Arc<Arena>>,
+    /// The largest window of deflate that the two ends agreed on.
+    pub deflate_window: Window,
 }
 
 /// How many requests all of these accelerators hold, and how many buffers of a payload's size their queues may take
-/// for themselves: two each.
+/// for themselves: two each and, where they are devices, one for each request.
 #[must_use]
 pub fn requests_and_buffers(accelerators: &[Arc<dyn Accelerator>]) -> (usize, usize) {
-    accelerators
-        .iter()
-        .map(|accelerator| accelerator.capabilities())
-        .fold((0, 0), |(requests, buffers), one| {
-            (requests + one.queues * one.depth, buffers + 2 * one.queues)
-        })
+    let capabilities = accelerators.iter().map(|accelerator| accelerator.capabilities());
+    capabilities.fold((0, 0), |(requests, buffers), one| {
+        let a_queue = if one.memory == MemoryAccess::Copied { 2 } else { 2 + one.depth };
+        (requests + one.queues * one.depth, buffers + a_queue * one.queues)
+    })
 }
 
 impl Attachment {

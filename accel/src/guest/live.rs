@@ -14,7 +14,7 @@ pub(super) const WORD: usize = size_of::<u64>();
 /// # Safety
 /// `page..page + into.len()` is mapped readable for the whole call and aligned to 8 bytes; `into.len()` is a multiple
 /// of 8.
-pub(super) unsafe fn copy_out(page: *const u8, into: &mut [u8]) {
+pub(crate) unsafe fn copy_out(page: *const u8, into: &mut [u8]) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: the caller keeps `page` readable for this length, and `into` is ours to write.
     unsafe {
@@ -32,7 +32,7 @@ pub(super) unsafe fn copy_out(page: *const u8, into: &mut [u8]) {
 /// # Safety
 /// `page..page + from.len()` is mapped writable for the whole call and aligned to 8 bytes; `from.len()` is a multiple
 /// of 8.
-pub(super) unsafe fn copy_in(page: *mut u8, from: &[u8]) {
+pub(crate) unsafe fn copy_in(page: *mut u8, from: &[u8]) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: the caller keeps `page` writable for this length, and `from` is ours to read.
     unsafe {

@@ -1,7 +1,7 @@
 //! Guest memory as the data path sees it: regions behind one small trait, and copies that bear with a running guest.
 
 mod anonymous;
-mod live;
+pub(crate) mod live;
 mod ram;
 #[cfg(feature = "vm-memory")]
 mod vm_memory;

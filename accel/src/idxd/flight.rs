@@ -151,7 +151,7 @@ impl<W: Work> Flight<W> {
 
     /// The status of a batch that ended otherwise than by having run its members.
     pub(super) fn broken_batch(&self) -> Option<DsaStatus> {
-        let ran = [DsaStatus::SUCCESS, DsaStatus::BATCH_FAILED];
+        let ran = [DsaStatus::SUCCESS, DsaStatus::BATCH_FAILED, DsaStatus::BATCH_PAGE_FAULT];
         let statuses = (0..self.batches.len()).map(|index| DsaStatus(self.batches.status_now(index)));
         statuses.into_iter().find(|status| !ran.contains(status))
     }

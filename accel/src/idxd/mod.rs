@@ -6,6 +6,7 @@
 
 mod announcer;
 pub mod device;
+pub mod dsa;
 mod flight;
 pub mod function;
 pub mod iaa;
