@@ -50,7 +50,7 @@ impl Node {
         let copy = file.try_clone().map_err(|source| self.other("opened", source))?;
         // SAFETY: the file is a work queue of the mode that the instruction fits, as sysfs and the kind of the node say; or
         // what is behind it is a model, as whoever set `behind` said.
-        self.after_mapping(unsafe { MappedPortal::map(copy, instruction) }, file)
+        self.after_mapping(unsafe { MappedPortal::map(copy, 0, instruction) }, file)
     }
 
     /// A kernel that keeps portals to the privileged may take descriptors of others through `write(2)`.

@@ -35,20 +35,21 @@ unsafe impl Send for MappedPortal {}
 unsafe impl Sync for MappedPortal {}
 
 impl MappedPortal {
-    /// Maps the first page of `file`, to be written to by `instruction`.
+    /// Maps the page of `file` that begins at `offset`, to be written to by `instruction`. A kernel work queue has its
+    /// portal at 0; a function that is reached through VFIO has those of dedicated queues where its BAR 2 is.
     ///
     /// # Errors
     /// What `mmap` says: `EPERM` where the kernel keeps portals to the privileged. [`io::ErrorKind::Unsupported`] if this
     /// CPU does not have the instruction.
     ///
     /// # Safety
-    /// `file` is a work queue that takes descriptors by `instruction`, or for [`Instruction::PlainStores`] at least 4096
-    /// bytes that a model reads and nobody else writes.
-    pub unsafe fn map(file: File, instruction: Instruction) -> io::Result<Self> {
+    /// The page is of portals that take descriptors by `instruction`, or of memory that a model reads and nobody else
+    /// writes; [`Instruction::PlainStores`] only there.
+    pub unsafe fn map(file: File, offset: u64, instruction: Instruction) -> io::Result<Self> {
         if !instruction.is_available() {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let page = map_shared(&file, 0, PAGE)?;
+        let page = map_shared(&file, offset, PAGE)?;
         Ok(Self { page, turn: AtomicUsize::new(0), instruction, _file: file })
     }
 }
@@ -58,7 +59,7 @@ impl Portal for MappedPortal {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % ADDRESSES;
         // SAFETY: within the page, which is mapped until the drop.
         let address = unsafe { self.page.cast::<Descriptor>().add(turn) };
-        // SAFETY: `map` asked whether the CPU has the instruction, and its caller said that the file takes it; the address
+        // SAFETY: `map` asked whether the CPU has the instruction, and its caller said that the page takes it; the address
         // is aligned, as pages are. Linux gives a thread its PASID at the first ENQCMD, the queue being open. What
         // the device does to memory is the business of our caller.
         match unsafe { self.instruction.hand_over(address, descriptor) } {
@@ -145,7 +146,7 @@ mod tests {
         let path = tree.node("dsa/wq0.0");
         let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         // SAFETY: a file of one page that nobody else writes.
-        let portal = unsafe { MappedPortal::map(file, instruction) }.unwrap();
+        let portal = unsafe { MappedPortal::map(file, 0, instruction) }.unwrap();
         assert!(portal.takes_batches());
         for index in 0..70 {
             submit(&portal, index).unwrap();
