@@ -47,8 +47,10 @@ fn deflated(source: &[u8], level: u32, window: Window, library: &Library) -> Vec
 #[test]
 fn what_software_deflates_with_4_kib_is_decoded_at_every_size_sort_and_level() {
     for source in sizes_and_sorts() {
-        for level in [0, 1, 3] {
-            assert_decodes(&deflated(&source, level, Window::Kib4, &Library::BuiltIn), &source);
+        for library in [Library::BuiltIn, Library::preferred()] {
+            for level in [0, 1, 3] {
+                assert_decodes(&deflated(&source, level, Window::Kib4, &library), &source);
+            }
         }
     }
 }

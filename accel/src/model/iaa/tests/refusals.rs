@@ -7,6 +7,7 @@ use pageferry_bindings::idxd::flags::{CompressFlags, DecompressFlags, Descriptor
 use pageferry_bindings::idxd::opcode::Opcode;
 use pageferry_bindings::idxd::operands::IaaOperands;
 use pageferry_bindings::idxd::status::IaaStatus;
+use proptest::prelude::*;
 use zerocopy::IntoBytes;
 
 use super::bench::{
@@ -223,5 +224,30 @@ fn crc64_takes_a_polynomial_and_nothing_else() {
         (Descriptor { source: 0, ..valid }, operands, IaaStatus::PAGE_FAULT),
     ] {
         assert_eq!(IaaStatus(bench.execute(&descriptor.with_operands(&operands)).status), status);
+    }
+}
+
+/// An address in, at the edge of, or outside what is mapped.
+fn any_address() -> impl Strategy<Value = u64> {
+    let base = prop::sample::select(&[0, SOURCE, DESTINATION, AECS, u64::MAX - 0x2000][..]);
+    (base, prop_oneof![Just(0), 0..0x2000_u64, u64::from(ROOM) - 0x100..u64::from(ROOM)])
+        .prop_map(|(base, offset)| base.saturating_add(offset) & !31)
+}
+
+proptest! {
+    #[test]
+    fn no_descriptor_makes_it_panic_or_goes_without_a_status(
+        opcode in 0x42..=0x44_u8,
+        (flags, operation_flags) in (prop_oneof![Just(0x1_000c), Just(0xc), any::<u32>()], 0..0x20_u16),
+        (source, destination, source2) in (any_address(), any_address(), any_address()),
+        (bytes, most) in (prop_oneof![0..0x3000_u32, any::<u32>()], prop_oneof![0..0x3000_u32, any::<u32>()]),
+        source2_bytes in prop_oneof![Just(0), Just(1568), any::<u32>()],
+    ) {
+        let flags = DescriptorFlags::from_bits_retain(flags & 0xff_ffff);
+        let descriptor = Descriptor { source, destination, bytes, operation_flags, ..Descriptor::new(Opcode(opcode), flags) };
+        let operands = IaaOperands { source2, source2_bytes, max_destination_bytes: most, ..IaaOperands::default() };
+        let completion = bench().execute(&descriptor.with_operands(&operands));
+        prop_assert_ne!(completion.status, 0);
+        prop_assert!(completion.output_bytes <= most.max(1280));
     }
 }
