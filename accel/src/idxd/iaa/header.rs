@@ -14,6 +14,16 @@ pub(super) struct Header {
     bits: u32,
 }
 
+/// Puts bits in a row, the first one lowest in the first byte.
+struct Writer {
+    bytes: [u8; ACCUMULATOR_BYTES],
+    /// Bytes that are written.
+    written: usize,
+    /// Bits that are not, fewer than 32.
+    pending: u64,
+    pending_bits: u32,
+}
+
 /// The one and only block of a stream brings its codes (BFINAL 1, BTYPE 10).
 const FINAL_DYNAMIC: u32 = 0b101;
 
@@ -63,7 +73,7 @@ impl Header {
         let last = ORDER.iter().rposition(|&symbol| lengths[symbol] > 0).map_or(0, |last| last + 1);
         let order = &ORDER[..last.max(MIN_CODE_LENGTHS)];
 
-        let mut header = Self::empty();
+        let mut header = Writer::new();
         header.push(FINAL_DYNAMIC, 3);
         header.push(number(literals.len() - MIN_LITERALS), 5);
         header.push(number(distances.len() - 1), 5);
@@ -77,7 +87,7 @@ impl Header {
             let code = codes[usize::from(symbol)].reverse_bits() >> (16 - u32::from(length));
             header.push(u32::from(code) | u32::from(extra) << length, length + extra_bits(symbol));
         }
-        header
+        header.finish()
     }
 
     /// The bits, in bytes; those behind the last are 0.
@@ -89,18 +99,38 @@ impl Header {
     pub(super) fn bits(&self) -> u32 {
         self.bits
     }
+}
 
-    fn empty() -> Self {
-        Self { bytes: [0; ACCUMULATOR_BYTES], bits: 0 }
+impl Writer {
+    const UNIT_BITS: u32 = 32;
+
+    fn new() -> Self {
+        Self { bytes: [0; ACCUMULATOR_BYTES], written: 0, pending: 0, pending_bits: 0 }
     }
 
     /// Appends the lowest `bits` bits of `value`, at most 16; those above are 0.
     fn push(&mut self, value: u32, bits: u8) {
-        let bytes = (value << (self.bits % 8)).to_le_bytes();
-        for (into, byte) in self.bytes[self.bits as usize / 8..].iter_mut().zip(bytes) {
-            *into |= byte;
+        self.pending |= u64::from(value) << self.pending_bits;
+        self.pending_bits += u32::from(bits);
+        if self.pending_bits >= Self::UNIT_BITS {
+            self.write_unit();
+            self.pending >>= Self::UNIT_BITS;
+            self.pending_bits -= Self::UNIT_BITS;
         }
-        self.bits += u32::from(bits);
+    }
+
+    fn finish(mut self) -> Header {
+        let bits = number(self.written * 8) + self.pending_bits;
+        if self.pending_bits > 0 {
+            self.write_unit();
+        }
+        Header { bytes: self.bytes, bits }
+    }
+
+    fn write_unit(&mut self) {
+        let unit = &self.pending.to_le_bytes()[..4];
+        self.bytes[self.written..self.written + 4].copy_from_slice(unit);
+        self.written += 4;
     }
 }
 

@@ -164,3 +164,63 @@ unsafe fn touch(range: &Range<u64>, access: impl Fn(&AtomicU8)) {
         at = (at | (HOST_PAGE_BYTES - 1)) + 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::guest::{AnonymousMemory, GuestMemory};
+    use crate::units::Gpa;
+
+    const PAGE: usize = 4096;
+
+    /// Memory that nobody has touched, in pages of 4 KiB.
+    fn untouched(pages: usize) -> (AnonymousMemory, u64) {
+        let bytes = pages * PAGE;
+        let memory = AnonymousMemory::new(&[(Gpa(0), bytes as u64)]).unwrap();
+        let host = memory.regions()[0].host;
+        // SAFETY: the mapping is whole and ours; the advice changes no byte of it.
+        let advised = unsafe { libc::madvise(host.cast(), bytes, libc::MADV_NOHUGEPAGE) };
+        assert_eq!(advised, 0);
+        (memory, host.expose_provenance() as u64)
+    }
+
+    /// Of every page whether it is present, and whether it is this process's own (`admin-guide/mm/pagemap.rst` of Linux).
+    fn pages(address: u64, count: usize) -> Vec<(bool, bool)> {
+        let map = File::open("/proc/self/pagemap").unwrap();
+        let entry = |page| {
+            let mut entry = [0; 8];
+            map.read_exact_at(&mut entry, (address / PAGE as u64 + page) * 8).unwrap();
+            u64::from_le_bytes(entry)
+        };
+        (0..count as u64).map(entry).map(|entry| (entry >> 63 == 1, entry >> 56 & 1 == 1)).collect()
+    }
+
+    fn compression(source: u64, destination: u64) -> Descriptor {
+        let operands = IaaOperands { max_destination_bytes: 8191, ..IaaOperands::default() };
+        Descriptor { source, destination, bytes: 8192, ..Descriptor::default() }.with_operands(&operands)
+    }
+
+    #[test]
+    fn what_is_read_is_there_after_a_page_fault_and_what_is_written_is_its_own() {
+        let (absent, read, written) = ((false, false), (true, false), (true, true));
+        for (fault, masked, expected) in [
+            (0x1000_u64, 0, [absent, read, read, absent, absent, absent]),
+            (0x4ffe, 0, [absent, absent, absent, written, written, absent]),
+            (0x9999_9999, 0, [absent, read, read, written, written, absent]),
+            (0x1000, 1, [absent, read, read, written, written, absent]),
+        ] {
+            let (memory, start) = untouched(6);
+            let descriptor = compression(start + 4096, start + 3 * 4096);
+            let fault_address = start + fault;
+            touch_operands(
+                &descriptor,
+                &IaaCompletion { fault_address, fault_info: masked, ..Default::default() },
+            );
+            assert_eq!(pages(start, 6), expected, "a fault at {fault:#x}");
+            drop(memory);
+        }
+    }
+}

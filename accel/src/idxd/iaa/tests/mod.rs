@@ -1,0 +1,5 @@
+mod bench;
+mod decoding;
+mod encoding;
+mod modelled;
+mod opening;
