@@ -4,6 +4,7 @@ mod decoding;
 mod encoding;
 mod engine;
 mod faults;
+mod model;
 mod opening;
 
 use std::sync::Arc;
