@@ -11,6 +11,7 @@ pub mod codec;
 pub mod cpu;
 pub mod dma;
 pub mod doorbell;
+pub mod fleet;
 pub mod guest;
 pub mod idxd;
 pub mod method;

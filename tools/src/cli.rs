@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
+use crate::accelerators::AcceleratorNames;
 use crate::address::Address;
 use crate::help;
 use crate::methods::{LevelChoice, MethodMix};
@@ -66,6 +67,9 @@ pub(crate) struct RunArgs {
     /// What the two processes talk over
     #[arg(long, value_name = "SOCKET", default_value = "unix", help_heading = PATH)]
     pub(crate) transport: TransportChoice,
+    /// What decodes at the destination [default: the same, or the CPU where this machine may have it only once]
+    #[arg(long, value_name = "NAME,...", help_heading = PATH)]
+    pub(crate) destination_accelerator: Option<AcceleratorNames>,
     /// Run both ends in this process; CPU time is then that of both together
     #[arg(long, help_heading = PATH)]
     pub(crate) in_process: bool,
@@ -149,9 +153,9 @@ pub(crate) struct StreamArgs {
     /// Level of deflate (0 to 3) and zstd; deflate=N,zstd=N sets them apart [default: 1]
     #[arg(long, short, value_name = "LEVEL", allow_hyphen_values = true, help_heading = METHOD)]
     pub(crate) level: Option<LevelChoice>,
-    /// How far back deflate refers: 4K, which is all that IAA decodes, or 32K
-    #[arg(long, value_name = "SIZE", default_value = "32K", help_heading = METHOD)]
-    pub(crate) window: ByteSize,
+    /// How far back deflate refers: 4K, which is all that IAA decodes, or 32K [default: 4K with an IAA, else 32K]
+    #[arg(long, value_name = "SIZE", help_heading = METHOD)]
+    pub(crate) window: Option<ByteSize>,
     /// Memory for baselines of xbzrle and delta [default: as large as the guest, at most 1G]
     #[arg(long, value_name = "SIZE", help_heading = METHOD)]
     pub(crate) baseline_cache: Option<ByteSize>,
@@ -174,15 +178,19 @@ pub(crate) struct StreamArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DeviceArgs {
-    /// What encodes and decodes; `accelbench list` shows what there is
-    #[arg(long, short, value_name = "NAME", default_value = "cpu", help_heading = PATH)]
-    pub(crate) accelerator: String,
+    /// What encodes and decodes, in the order of preference; `accelbench list` shows what there is. The CPU takes what the
+    /// others cannot; with `cpu` in the list, it also takes over from one that cannot be had at all
+    #[arg(long, short, value_name = "NAME,...", default_value = "cpu", help_heading = PATH)]
+    pub(crate) accelerator: AcceleratorNames,
+    /// Do without the CPU, unless it is in the list of accelerators: what the others cannot do fails
+    #[arg(long, help_heading = PATH)]
+    pub(crate) no_fallback: bool,
     /// CPU workers at each end, each of them a queue [default: one a CPU]
     #[arg(long, visible_alias = "queues", value_name = "N", value_parser = value_parser!(u32).range(1..=1024), help_heading = PATH)]
     pub(crate) workers: Option<u32>,
-    /// Requests that a queue may hold, the one it works on included
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(2..=1024), help_heading = PATH)]
-    pub(crate) queue_depth: u32,
+    /// Requests that a queue may hold, the one it works on included [default: 4 of a CPU worker, 8 of a device]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(2..=1024), help_heading = PATH)]
+    pub(crate) queue_depth: Option<u32>,
     /// Give up when the other end does nothing for so long; also while it prepares a round
     #[arg(long, value_name = "TIME", default_value = "60s", help_heading = PATH)]
     pub(crate) timeout: Seconds,

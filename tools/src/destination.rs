@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pageferry_accel::guest::GuestRam;
-use pageferry_accel::queue::Provenance;
 use pageferry_engine::connection::Connection;
 use pageferry_engine::receiver::Incoming;
 
@@ -32,7 +31,7 @@ pub(crate) fn receive(
     plan: MemoryPlan,
     warn: &dyn Fn(&str),
 ) -> Result<Migrated, Error> {
-    let accelerators = accelerators::choose(device, Codecs::default())?;
+    let accelerators = accelerators::choose(device, Codecs::default(), warn)?;
     let incoming = gather(listener, device.timeout.0, warn)?;
     let ram = match memory::allocate(incoming.offer(), plan, warn) {
         Ok(ram) => ram,
@@ -50,8 +49,8 @@ pub(crate) fn receive(
     let first = connections.first_mut().ok_or(Error::NoConnection)?;
     let (source, verdict) = close(&ram, figures, first)?;
     Ok(Migrated {
-        accelerator: device.accelerator.clone(),
-        provenance: accelerators.first().map_or(Provenance::Cpu, |first| first.provenance()),
+        accelerator: device.accelerators.to_string(),
+        provenance: accelerators::provenance(&accelerators),
         source,
         destination: figures,
         verdict,

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pageferry_accel::idxd::device as idxd;
+use pageferry_accel::idxd::kernel::{self, Host, sysfs};
 use serde::Serialize;
 
 /// Devices of one kind.
@@ -37,6 +39,8 @@ pub(crate) struct Function {
 pub(crate) struct Places {
     pub(crate) pci: PathBuf,
     pub(crate) dev: PathBuf,
+    /// Where the idxd driver shows its devices.
+    pub(crate) idxd: PathBuf,
     pub(crate) libraries: Vec<PathBuf>,
 }
 
@@ -49,6 +53,8 @@ struct Kind {
     /// The folder of its nodes, below `/dev`, and how they begin.
     nodes: (&'static str, &'static str),
     driver: &'static str,
+    /// Which of idxd's devices it is, if one.
+    idxd: Option<idxd::Kind>,
     /// How the file of its library begins, if it is driven by one.
     library: Option<&'static str>,
     next: NextSteps,
@@ -64,11 +70,14 @@ struct NextSteps {
 
 const INTEL: &str = "8086";
 
+const SAID: &str = "as said there; accel/src/idxd/OPERATORS.md goes through it from the start";
+const NOT_DRIVEN: &str = "nothing here: the device is there, this version of accelbench does not drive it";
+
 /// The kernel's idxd driver serves DSA and IAA alike.
 const NEXT_OF_IDXD: NextSteps = NextSteps {
     function: "use a machine that has one (Xeon from the 4th generation on), and enable it in the firmware",
     driver: "load the kernel's driver: modprobe idxd",
-    node: "set up a user work queue: accel-config config-wq --type=user ..., then enable-device and enable-wq",
+    node: "",
     library: "",
 };
 
@@ -81,6 +90,7 @@ const KINDS: [Kind; 3] = [
         ids: &["0b25", "11fb", "1212"],
         nodes: ("dsa", "wq"),
         driver: "idxd",
+        idxd: Some(idxd::Kind::Dsa),
         library: None,
         next: NEXT_OF_IDXD,
     },
@@ -90,6 +100,7 @@ const KINDS: [Kind; 3] = [
         ids: &["0cfe", "1216"],
         nodes: ("iax", "wq"),
         driver: "idxd",
+        idxd: Some(idxd::Kind::Iaa),
         library: None,
         next: NEXT_OF_IDXD,
     },
@@ -102,6 +113,7 @@ const KINDS: [Kind; 3] = [
         ],
         nodes: ("vfio", ""),
         driver: "",
+        idxd: None,
         library: Some("libqat.so"),
         next: NextSteps {
             function: "use a machine or a card that has one, and enable it in the firmware",
@@ -120,6 +132,7 @@ impl Default for Places {
         Self {
             pci: "/sys/bus/pci/devices".into(),
             dev: "/dev".into(),
+            idxd: sysfs::ROOT.into(),
             libraries: multiarch.into_iter().chain(folders.map(PathBuf::from)).collect(),
         }
     }
@@ -152,26 +165,51 @@ impl Kind {
         let checks = [
             (!functions.is_empty(), format!("no PCI function ({})", self.numbers()), self.next.function),
             (bound, "no kernel driver bound to it".to_owned(), self.next.driver),
-            (!nodes.is_empty(), format!("no device node in {}", folder.display()), self.next.node),
+            (
+                self.idxd.is_some() || !nodes.is_empty(),
+                format!("no device node in {}", folder.display()),
+                self.next.node,
+            ),
             (
                 self.library.is_none() || !libraries.is_empty(),
                 format!("no {library} in the library folders"),
                 self.next.library,
             ),
         ];
-        let missing: Vec<&(bool, String, &str)> = checks.iter().filter(|(there, ..)| !there).collect();
-        let next_step = missing.first().map_or(
-            "nothing here: the device is there, this version of accelbench does not drive it",
-            |(_, _, next)| next,
-        );
+        let absent: Vec<&(bool, String, &str)> = checks.iter().filter(|(there, ..)| !there).collect();
+        let mut missing: Vec<String> = absent.iter().map(|(_, what, _)| what.clone()).collect();
+        let of_vfio = functions.iter().find(|function| function.driver.as_deref() == Some("vfio-pci"));
+        let next_step = match (absent.first(), self.idxd, of_vfio) {
+            (Some((.., next)), Some(_), None) | (Some((.., next)), None, _) => (*next).to_owned(),
+            (_, Some(_), Some(function)) => format!("use --accelerator vfio:{}", function.address),
+            (None, Some(kind), None) => {
+                missing = self.unusable(places, kind);
+                let ready = format!("nothing: use --accelerator {}", self.name);
+                missing.first().map_or(ready, |_| SAID.to_owned())
+            }
+            (None, None, _) => NOT_DRIVEN.to_owned(),
+        };
         Device {
             name: self.name,
             description: self.description,
             functions,
             nodes,
             libraries,
-            missing: missing.iter().map(|(_, what, _)| what.clone()).collect(),
-            next_step: next_step.to_owned(),
+            missing,
+            next_step,
+        }
+    }
+
+    /// Why the work queues that the kernel's driver has cannot be used, if that is so.
+    fn unusable(&self, places: &Places, kind: idxd::Kind) -> Vec<String> {
+        let host = Host { sysfs: places.idxd.clone(), nodes: places.dev.clone(), ..Host::default() };
+        match kernel::find(&host, kind, &[]) {
+            Err(error) => vec![error.to_string()],
+            Ok(found) if !found.devices.is_empty() => Vec::new(),
+            Ok(found) if found.passed_over.is_empty() => {
+                vec![format!("the driver shows no {kind} in {}: look at dmesg", host.sysfs.display())]
+            }
+            Ok(found) => found.passed_over.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -217,7 +255,12 @@ mod tests {
     use super::*;
 
     fn places(root: &Path) -> Places {
-        Places { pci: root.join("pci"), dev: root.join("dev"), libraries: vec![root.join("lib")] }
+        Places {
+            pci: root.join("pci"),
+            dev: root.join("dev"),
+            idxd: root.join("idxd"),
+            libraries: vec![root.join("lib")],
+        }
     }
 
     fn function(root: &Path, address: &str, device: &str, driver: Option<&str>) {
@@ -242,7 +285,7 @@ mod tests {
         for device in look(&places(root.path())) {
             assert!(device.functions.is_empty() && device.nodes.is_empty() && device.libraries.is_empty());
             assert!(device.missing[0].contains("no PCI function"), "{:?}", device.missing);
-            assert_eq!(device.missing.len(), if device.name == "qat" { 4 } else { 3 });
+            assert_eq!(device.missing.len(), if device.name == "qat" { 4 } else { 2 });
             assert!(device.next_step.contains("machine"), "{}", device.next_step);
         }
     }
@@ -254,10 +297,16 @@ mod tests {
         let iaa = || look(&places(root.path())).remove(1);
         assert!(iaa().next_step.contains("modprobe idxd"), "{:?}", iaa());
         function(root.path(), "0000:e7:02.0", "0cfe", Some("idxd"));
-        assert!(iaa().next_step.contains("accel-config"), "{:?}", iaa());
+        assert!(iaa().missing[0].contains("modprobe idxd"), "no folder of the driver's: {:?}", iaa());
         assert_eq!(iaa().functions[1].driver.as_deref(), Some("idxd"));
-        file(&root.path().join("dev/iax/wq1.0"));
-        assert!(iaa().missing.is_empty() && iaa().next_step.contains("does not drive"), "{:?}", iaa());
+        fs::create_dir(root.path().join("idxd")).unwrap();
+        assert!(
+            iaa().missing[0].contains("dmesg") && iaa().next_step.contains("OPERATORS.md"),
+            "{:?}",
+            iaa()
+        );
+        function(root.path(), "0000:e8:02.0", "0cfe", Some("vfio-pci"));
+        assert!(iaa().next_step.contains("--accelerator vfio:0000:e8:02.0"), "{:?}", iaa());
         let dsa = look(&places(root.path())).remove(0);
         assert!(dsa.functions.is_empty() && !dsa.missing.is_empty(), "an IAA is no DSA");
     }

@@ -98,7 +98,7 @@ impl Error {
     /// The code that a script sees.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Plan(_) | Self::Accelerator(AcceleratorError::Unknown(_)) => Exit::Usage,
+            Self::Plan(_) => Exit::Usage,
             Self::Accelerator(_)
             | Self::Send(SendError::Open(_) | SendError::CannotEncode(_))
             | Self::Receive(ReceiveError::Open(_)) => Exit::Device,
@@ -133,8 +133,7 @@ mod tests {
         let open = || OpenError::Codec { accelerator: "cpu".into(), reason: "no".into() };
         let cases: Vec<(Error, Exit)> = vec![
             (PlanError::PageSize(ByteSize(1)).into(), Exit::Usage),
-            (AcceleratorError::Unknown("x".into()).into(), Exit::Usage),
-            (AcceleratorError::NotDriven("qat").into(), Exit::Device),
+            (AcceleratorError::NotDriven.into(), Exit::Device),
             (SendError::Open(open()).into(), Exit::Device),
             (ReceiveError::Open(open()).into(), Exit::Device),
             (Difference::Count { found: 0, expected: 1 }.into(), Exit::Verification),

@@ -4,16 +4,14 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use pageferry_accel::codec::deflate;
-use pageferry_accel::cpu::CpuConfig;
 use pageferry_accel::queue::{Accelerator, Capabilities};
 use serde::Serialize;
 
 use crate::accelerators;
 use crate::cli::ListFormat;
-use crate::codecs::Codecs;
 use crate::devices::{self, Device, Places};
 use crate::error::Error;
-use crate::host::{self, Host};
+use crate::host::Host;
 use crate::outcome::SCHEMA;
 use crate::quantity::ByteSize;
 
@@ -24,6 +22,8 @@ struct List {
     host: Host,
     /// What `--accelerator` takes here.
     accelerators: Vec<Entry>,
+    /// Devices that this version drives, there or not.
+    devices: Vec<Device>,
     /// Devices that this version does not drive, there or not.
     not_supported: Vec<Device>,
 }
@@ -61,12 +61,17 @@ pub(crate) fn list(format: ListFormat) -> Result<(), Error> {
 
 impl List {
     fn of_this_machine() -> Self {
-        let available = accelerators::discover(host::cores(), CpuConfig::default().depth, Codecs::default());
+        let (devices, not_supported) =
+            devices::look(&Places::default()).into_iter().partition(|device| device.name != "qat");
         Self {
             schema: SCHEMA,
             host: Host::this(),
-            accelerators: available.iter().map(|accelerator| Entry::of(&**accelerator)).collect(),
-            not_supported: devices::look(&Places::default()),
+            accelerators: accelerators::available()
+                .iter()
+                .map(|(name, one)| Entry::of(name, &**one))
+                .collect(),
+            devices,
+            not_supported,
         }
     }
 
@@ -81,6 +86,8 @@ impl List {
             self.host.simd.join(", ")
         };
         line(&mut text, "vector instructions", &simd);
+        text.push_str("\nDevices\n");
+        self.devices.iter().for_each(|device| describe_device(device, &mut text));
         text.push_str("\nNot supported by this version\n");
         self.not_supported.iter().for_each(|device| describe_device(device, &mut text));
         text
@@ -88,11 +95,11 @@ impl List {
 }
 
 impl Entry {
-    fn of(accelerator: &dyn Accelerator) -> Self {
+    fn of(name: &str, accelerator: &dyn Accelerator) -> Self {
         let Capabilities { encode, decode, deflate_window_bits, queues, depth, memory } =
             accelerator.capabilities();
         Self {
-            name: accelerator.name().to_owned(),
+            name: name.to_owned(),
             provenance: accelerator.provenance().to_string(),
             encode: encode.iter().map(|method| method.name()).collect(),
             decode: decode.iter().map(|method| method.name()).collect(),
@@ -111,9 +118,11 @@ impl Entry {
             line(text, "  encodes", &self.encode.join(", "));
             line(text, "  decodes", &self.decode.join(", "));
         }
-        line(text, "  queues", &format!("{} (workers), {} requests each", self.queues, self.depth));
+        line(text, "  queues", &format!("{}, {} requests each", self.queues, self.depth));
         line(text, "  reaches memory by", &self.memory);
-        line(text, "  deflate window", &ByteSize(self.deflate_window_bytes).to_string());
+        if self.decode.contains(&"deflate") {
+            line(text, "  deflate window", &ByteSize(self.deflate_window_bytes).to_string());
+        }
         line(text, "  figures are", &self.provenance);
     }
 }

@@ -98,7 +98,7 @@ impl Peer {
 
 fn spawn_thread(wanted: &Address, plan: &RunPlan) -> Result<(End, Address), Error> {
     let listener = Listener::bind(wanted)?;
-    let (address, device) = (listener.address().clone(), plan.transfer.device.clone());
+    let (address, device) = (listener.address().clone(), plan.destination.clone());
     let memory = MemoryPlan { max: ByteSize(u64::MAX), prealloc: plan.prealloc };
     let body = move || destination::receive(&listener, &device, memory, &|_| {}).map(drop);
     let thread = thread::Builder::new().name("destination".into()).spawn(body).map_err(Error::Thread)?;
@@ -106,15 +106,16 @@ fn spawn_thread(wanted: &Address, plan: &RunPlan) -> Result<(End, Address), Erro
 }
 
 fn spawn_process(wanted: &Address, plan: &RunPlan) -> Result<(End, Address), Error> {
-    let device = &plan.transfer.device;
+    let device = &plan.destination;
     let failed = |program: String| |source| PeerError::Start { program, source };
     let program = env::current_exe().map_err(failed("accelbench".to_owned()))?;
     let mut command = Command::new(&program);
     command
         .args(["recv", "--for-run", "--listen", &wanted.to_string()])
-        .args(["--accelerator", &device.accelerator])
+        .args(["--accelerator", &device.accelerators.to_string()])
+        .args((!device.fallback).then_some("--no-fallback"))
         .args(["--workers", &device.workers.to_string()])
-        .args(["--queue-depth", &device.queue_depth.to_string()])
+        .args(device.queue_depth.iter().flat_map(|depth| ["--queue-depth".to_owned(), depth.to_string()]))
         .args(["--timeout", &device.timeout.0.as_secs_f64().to_string()])
         .args((!plan.prealloc).then_some("--no-prealloc"))
         .stdin(Stdio::null())

@@ -7,6 +7,7 @@ use pageferry_accel::method::Method;
 use pageferry_accel::units::{PageSize, UnknownPageSize};
 use serde::{Serialize, Serializer};
 
+use crate::accelerators::AcceleratorNames;
 use crate::address::Address;
 use crate::cli::{
     DeviceArgs, FormatChoice, InputArgs, OutputArgs, RecvArgs, RunArgs, SendArgs, StreamArgs, TransportChoice,
@@ -25,6 +26,7 @@ pub(crate) struct RunPlan {
     pub(crate) methods: Vec<MethodMix>,
     #[serde(flatten)]
     pub(crate) transfer: Transfer,
+    pub(crate) destination: DevicePlan,
     /// Whether the destination's memory is allocated before the migration begins.
     pub(crate) prealloc: bool,
     pub(crate) transport: &'static str,
@@ -86,9 +88,13 @@ pub(crate) struct Transfer {
 /// What works at one end.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct DevicePlan {
-    pub(crate) accelerator: String,
+    #[serde(rename = "accelerator")]
+    pub(crate) accelerators: AcceleratorNames,
+    /// Whether the CPU takes what the others cannot.
+    pub(crate) fallback: bool,
     pub(crate) workers: usize,
-    pub(crate) queue_depth: usize,
+    /// Requests a queue, if all accelerators are to have the same.
+    pub(crate) queue_depth: Option<usize>,
     #[serde(rename = "timeout_s")]
     pub(crate) timeout: Seconds,
 }
@@ -138,8 +144,18 @@ impl RunPlan {
     /// # Errors
     /// [`PlanError`] says which option to change.
     pub(crate) fn resolve(args: RunArgs) -> Result<Self, PlanError> {
-        let RunArgs { input, method, stream, device, destination, transport, in_process, runs, output } =
-            args;
+        let RunArgs {
+            input,
+            method,
+            stream,
+            device,
+            destination,
+            transport,
+            destination_accelerator,
+            in_process,
+            runs,
+            output,
+        } = args;
         let pace = (input.rounds, input.runtime);
         let page_size = page_size(input.page_size)?;
         let source = resolve_input(input, page_size)?;
@@ -152,7 +168,8 @@ impl RunPlan {
         let transfer = Transfer::resolve(source, pace, page_size, stream, device, &methods)?;
         let output = Output::resolve(output)?;
         let prealloc = !destination.no_prealloc;
-        Ok(Self { methods, transfer, prealloc, transport, in_process, runs, output })
+        let destination = transfer.device.at_the_destination(destination_accelerator);
+        Ok(Self { methods, transfer, destination, prealloc, transport, in_process, runs, output })
     }
 }
 
@@ -192,6 +209,7 @@ impl Transfer {
         device: DeviceArgs,
         methods: &[MethodMix],
     ) -> Result<Self, PlanError> {
+        let device = DevicePlan::resolve(device);
         let StreamArgs {
             level,
             window,
@@ -212,14 +230,14 @@ impl Transfer {
             runtime,
             page_size,
             levels: Levels::resolve(level, methods)?,
-            window: resolve_window(window)?,
+            window: resolve_window(window, &device.accelerators)?,
             baseline_cache,
             zero_detection: !no_zero_detection,
             max_pages,
             connections,
             max_bandwidth,
             verify: !no_verify,
-            device: DevicePlan::resolve(device),
+            device,
         })
     }
 
@@ -230,10 +248,19 @@ impl Transfer {
 }
 
 impl DevicePlan {
+    /// The other end's on the same machine: with other accelerators, if there are none to share.
+    fn at_the_destination(&self, asked: Option<AcceleratorNames>) -> Self {
+        let same = self.accelerators.are_unlimited();
+        let accelerators =
+            asked.unwrap_or_else(|| if same { self.accelerators.clone() } else { AcceleratorNames::cpu() });
+        Self { accelerators, ..self.clone() }
+    }
+
     fn resolve(args: DeviceArgs) -> Self {
-        let DeviceArgs { accelerator, workers, queue_depth, timeout } = args;
+        let DeviceArgs { accelerator: accelerators, no_fallback, workers, queue_depth, timeout } = args;
         let workers = workers.map_or_else(host::cores, |workers| workers as usize);
-        Self { accelerator, workers, queue_depth: queue_depth as usize, timeout }
+        let queue_depth = queue_depth.map(|depth| depth as usize);
+        Self { accelerators, fallback: !no_fallback, workers, queue_depth, timeout }
     }
 }
 
@@ -287,7 +314,10 @@ fn page_size(size: ByteSize) -> Result<PageSize, PlanError> {
     if found.bytes() as u64 == size.0 { Ok(found) } else { Err(PlanError::PageSize(size)) }
 }
 
-fn resolve_window(size: ByteSize) -> Result<Window, PlanError> {
+fn resolve_window(size: Option<ByteSize>, accelerators: &AcceleratorNames) -> Result<Window, PlanError> {
+    let Some(size) = size else {
+        return Ok(if accelerators.has_iaa() { Window::Kib4 } else { Window::Kib32 });
+    };
     let windows = [Window::Kib4, Window::Kib32];
     windows.into_iter().find(|window| 1 << window.bits() == size.0).ok_or(PlanError::Window(size))
 }

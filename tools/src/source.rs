@@ -12,6 +12,7 @@ use pageferry_engine::handshake::MigrationId;
 use pageferry_engine::sender::{SendReport, Sender, SenderConfig};
 
 use crate::accelerators;
+use crate::console;
 use crate::digest::{self, Difference};
 use crate::error::Error;
 use crate::exchange::{self, Closed, Closing, Compared};
@@ -45,7 +46,8 @@ impl<'a> Source<'a> {
     /// # Errors
     /// [`Error`] if there is no such accelerator or not as much memory.
     pub(crate) fn new(transfer: &'a Transfer) -> Result<Self, Error> {
-        let accelerators = accelerators::choose(&transfer.device, transfer.codecs())?;
+        let accelerators =
+            accelerators::choose(&transfer.device, transfer.codecs(), &|words| console::warn(words))?;
         Ok(Self { transfer, accelerators, ram: transfer.input.guest(transfer.page_size)? })
     }
 
@@ -74,8 +76,8 @@ impl<'a> Source<'a> {
         progress.say("comparing memory");
         let (destination, verdict) = self.close(figures.clone(), first)?;
         Ok(Migrated {
-            accelerator: self.transfer.device.accelerator.clone(),
-            provenance: self.accelerators.first().map_or(Provenance::Cpu, |first| first.provenance()),
+            accelerator: self.transfer.device.accelerators.to_string(),
+            provenance: accelerators::provenance(&self.accelerators),
             source: figures,
             destination,
             verdict,

@@ -1,0 +1,105 @@
+//! The accelerators of one end of a migration, by the names that users type.
+
+mod idxd;
+mod name;
+mod optional;
+
+use std::sync::Arc;
+
+use pageferry_accel::cpu::{Cpu, CpuConfig};
+use pageferry_accel::queue::{Accelerator, Provenance};
+
+use crate::codecs::Codecs;
+use crate::host;
+use crate::plan::DevicePlan;
+pub(crate) use name::{AcceleratorName, AcceleratorNames, ModelName};
+use optional::Optional;
+
+/// An accelerator that cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum AcceleratorError {
+    #[error(
+        "this version of accelbench does not drive qat: go on with --accelerator cpu; `accelbench list` shows what \
+         this machine has of it"
+    )]
+    NotDriven,
+    #[error("{name}: {reason}; add cpu to the list to go on without it")]
+    Unusable { name: String, reason: String },
+}
+
+/// The accelerators that the plan names, in their order, and the CPU behind them unless the plan forbids it.
+///
+/// # Errors
+/// [`AcceleratorError`] for the first that cannot be had; with the CPU in the list it is left out, and `warn` is told.
+pub(crate) fn choose(
+    plan: &DevicePlan,
+    codecs: Codecs,
+    warn: &dyn Fn(&str),
+) -> Result<Vec<Arc<dyn Accelerator>>, AcceleratorError> {
+    let dispensable = plan.accelerators.has_cpu();
+    let requests = Requests { workers: plan.workers, depth: plan.queue_depth, codecs };
+    let mut chosen: Vec<Arc<dyn Accelerator>> = Vec::new();
+    for name in plan.accelerators.iter() {
+        match requests.find(name) {
+            Ok(found) if dispensable => chosen.push(Optional::wrap(found)),
+            Ok(found) => chosen.push(found),
+            Err(error) if dispensable => warn(&format!("going on without {name}: {error}")),
+            Err(error) => return Err(error),
+        }
+    }
+    if plan.fallback && !dispensable {
+        chosen.push(requests.cpu());
+    }
+    Ok(chosen)
+}
+
+/// How figures of these accelerators together must be labelled: as those of the first that is no CPU.
+pub(crate) fn provenance(accelerators: &[Arc<dyn Accelerator>]) -> Provenance {
+    let provenances = accelerators.iter().map(|accelerator| accelerator.provenance());
+    provenances.into_iter().find(|&provenance| provenance != Provenance::Cpu).unwrap_or(Provenance::Cpu)
+}
+
+/// What this machine can run now: the CPU, the devices that the kernel's driver has, and the models.
+pub(crate) fn available() -> Vec<(String, Arc<dyn Accelerator>)> {
+    let names = ["cpu", "dsa", "iaa", "dsa-model", "dsa-full-model", "iaa-model"];
+    let names = names.into_iter().filter_map(|name| name.parse().ok());
+    let requests = Requests { workers: host::cores(), depth: None, codecs: Codecs::default() };
+    let found = |name: AcceleratorName| Some((name.to_string(), requests.find(&name).ok()?));
+    names.filter_map(found).collect()
+}
+
+/// How requests are given to accelerators.
+#[derive(Clone, Copy, Debug)]
+struct Requests {
+    /// Threads of the CPU.
+    workers: usize,
+    /// Requests a queue, if it is not to be the accelerator's own number.
+    depth: Option<usize>,
+    codecs: Codecs,
+}
+
+impl Requests {
+    fn find(self, name: &AcceleratorName) -> Result<Arc<dyn Accelerator>, AcceleratorError> {
+        match name {
+            AcceleratorName::Cpu => Ok(self.cpu()),
+            AcceleratorName::Idxd(kind) => self.of_the_kernel(*kind),
+            AcceleratorName::Qat => Err(AcceleratorError::NotDriven),
+            AcceleratorName::Model(name) => self.modelled(*name),
+            AcceleratorName::Vfio(address) => self.vfio(address),
+            AcceleratorName::VfioUser(socket) => self.vfio_user(socket),
+        }
+    }
+
+    fn cpu(self) -> Arc<dyn Accelerator> {
+        let (config, codecs) = (CpuConfig::default(), self.codecs);
+        Arc::new(Cpu::new(CpuConfig {
+            workers: self.workers,
+            depth: self.depth.unwrap_or(config.depth),
+            deflate_level: codecs.levels.deflate,
+            deflate_window: codecs.window,
+            zstd_level: codecs.levels.zstd,
+            detect_zero: codecs.zero_detection,
+        }))
+    }
+}

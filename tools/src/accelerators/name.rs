@@ -1,0 +1,148 @@
+//! The names of accelerators, as users type them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use pageferry_accel::idxd::device::Kind;
+use serde::{Serialize, Serializer};
+
+/// One or several accelerators, in the order of preference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AcceleratorNames(Vec<AcceleratorName>);
+
+/// One accelerator, or all devices of a kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AcceleratorName {
+    /// Worker threads.
+    Cpu,
+    /// The devices of a kind that the kernel's driver has, by their work queues for users.
+    Idxd(Kind),
+    /// A device model in this process.
+    Model(ModelName),
+    /// A PCI function, by its address, through VFIO.
+    Vfio(String),
+    /// Known, and not driven by this version.
+    Qat,
+    /// A device model, or anything else that speaks vfio-user, by its socket.
+    VfioUser(PathBuf),
+}
+
+/// The device models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ModelName {
+    /// As on Sapphire Rapids: without create-delta and apply-delta.
+    Dsa,
+    /// With every operation of the specification.
+    DsaFull,
+    /// As on Sapphire Rapids.
+    Iaa,
+}
+
+/// A name that no accelerator has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no accelerator: it is one or several of cpu, dsa, iaa, dsa-model, dsa-full-model, iaa-model, \
+     vfio:ADDRESS and vfio-user:SOCKET, with commas between; `accelbench list` shows their names"
+)]
+pub(crate) struct UnknownName(String);
+
+impl AcceleratorNames {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &AcceleratorName> {
+        self.0.iter()
+    }
+
+    pub(crate) fn cpu() -> Self {
+        Self(vec![AcceleratorName::Cpu])
+    }
+
+    pub(crate) fn has_cpu(&self) -> bool {
+        self.0.contains(&AcceleratorName::Cpu)
+    }
+
+    /// Whether any of them is an IAA, which decodes no deflate of a window above 4 KiB.
+    pub(crate) fn has_iaa(&self) -> bool {
+        let iaa = [AcceleratorName::Idxd(Kind::Iaa), AcceleratorName::Model(ModelName::Iaa)];
+        self.iter().any(|name| iaa.contains(name))
+    }
+
+    /// Whether this machine can run any number of each at a time, so that both ends of a migration can have them.
+    pub(crate) fn are_unlimited(&self) -> bool {
+        self.iter().all(|name| matches!(name, AcceleratorName::Cpu | AcceleratorName::Model(_)))
+    }
+}
+
+impl FromStr for AcceleratorNames {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl FromStr for AcceleratorName {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        Ok(match text {
+            "cpu" => Self::Cpu,
+            "dsa" => Self::Idxd(Kind::Dsa),
+            "iaa" => Self::Idxd(Kind::Iaa),
+            "qat" => Self::Qat,
+            "dsa-model" => Self::Model(ModelName::Dsa),
+            "dsa-full-model" => Self::Model(ModelName::DsaFull),
+            "iaa-model" => Self::Model(ModelName::Iaa),
+            _ => match text.split_once(':') {
+                Some(("vfio", address)) if !address.is_empty() => Self::Vfio(address.to_owned()),
+                Some(("vfio-user", socket)) if !socket.is_empty() => Self::VfioUser(socket.into()),
+                _ => return Err(UnknownName(text.to_owned())),
+            },
+        })
+    }
+}
+
+impl fmt::Display for AcceleratorNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.iter().map(ToString::to_string).collect();
+        f.pad(&names.join(","))
+    }
+}
+
+impl fmt::Display for AcceleratorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Idxd(Kind::Dsa) => f.write_str("dsa"),
+            Self::Idxd(Kind::Iaa) => f.write_str("iaa"),
+            Self::Qat => f.write_str("qat"),
+            Self::Model(ModelName::Dsa) => f.write_str("dsa-model"),
+            Self::Model(ModelName::DsaFull) => f.write_str("dsa-full-model"),
+            Self::Model(ModelName::Iaa) => f.write_str("iaa-model"),
+            Self::Vfio(address) => write!(f, "vfio:{address}"),
+            Self::VfioUser(socket) => write!(f, "vfio-user:{}", socket.display()),
+        }
+    }
+}
+
+impl Serialize for AcceleratorNames {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_print_as_they_were_typed() {
+        for text in
+            ["cpu", "dsa,iaa,cpu", "iaa-model,dsa-full-model,dsa-model", "vfio:0000:6a:01.0,vfio-user:/tmp/a"]
+        {
+            assert_eq!(text.parse::<AcceleratorNames>().unwrap().to_string(), text);
+        }
+        for text in ["", "gpu", "cpu,", "vfio:", "vfio-user:", "dsa;iaa", "DSA"] {
+            assert!(text.parse::<AcceleratorNames>().is_err(), "{text}");
+        }
+    }
+}
