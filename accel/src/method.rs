@@ -126,6 +126,12 @@ impl MethodSet {
         Self(self.0 | 1 << method.to_wire())
     }
 
+    /// This set but for `method`.
+    #[must_use]
+    pub const fn without(self, method: Method) -> Self {
+        Self(self.0 & !(1 << method.to_wire()))
+    }
+
     /// What both sets hold.
     #[must_use]
     pub const fn intersection(self, other: Self) -> Self {

@@ -77,6 +77,8 @@ mod loom_tests {
     use pageferry_accel::request::Request;
     use pageferry_accel::units::{Gpa, PageCount, PageSize};
 
+    use pageferry_accel::codec::deflate::Window;
+
     use super::*;
 
     /// A device of one queue, which refuses some requests first and completes others only when it is asked again.
@@ -165,7 +167,14 @@ mod loom_tests {
         let doorbell = Arc::new(Doorbell::default());
         let payloads = Arc::new(pageferry_accel::dma::Arena::new(1, 4096).unwrap());
         let (max_pages, baselines) = (PageCount(1), None);
-        let attachment = Attachment { ram, doorbell: Arc::clone(&doorbell), max_pages, payloads, baselines };
+        let attachment = Attachment {
+            ram,
+            doorbell: Arc::clone(&doorbell),
+            max_pages,
+            payloads,
+            baselines,
+            deflate_window: Window::Kib32,
+        };
         let devices: Vec<_> =
             devices.iter().map(|&device| Arc::new(device) as Arc<dyn Accelerator>).collect();
         (Arc::new(Dispatcher::open(&devices, &attachment).unwrap()), doorbell)

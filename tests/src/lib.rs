@@ -7,5 +7,6 @@ pub mod guest;
 pub mod hammer;
 pub mod hostile;
 pub mod peers;
+pub mod single;
 pub mod throttle;
 pub mod watchdog;

@@ -27,6 +27,12 @@ pub enum Window {
 }
 
 impl Window {
+    /// The largest of at most `2^bits` bytes; of the two, the small one if there is none.
+    #[must_use]
+    pub const fn within(bits: u8) -> Self {
+        if bits < Self::Kib32.bits() { Self::Kib4 } else { Self::Kib32 }
+    }
+
     /// Base-2 logarithm of the window in bytes.
     #[must_use]
     pub const fn bits(self) -> u8 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::CpuConfig;
 use crate::baseline::Baseline;
 use crate::checksum::{self, ChecksumKind};
-use crate::codec::deflate::Deflate;
+use crate::codec::deflate::{Deflate, Window};
 use crate::codec::lz4::Lz4;
 use crate::codec::zstd::Zstd;
 use crate::codec::{EncodeFn, delta, xbzrle};
@@ -36,11 +36,12 @@ impl Encoder {
     /// `copies` is as long as a payload.
     pub(super) fn new(config: CpuConfig, attachment: &Attachment, copies: Block) -> Result<Self, String> {
         let ram = Arc::clone(&attachment.ram);
+        let window = Window::within(config.deflate_window.bits().min(attachment.deflate_window.bits()));
         Ok(Self {
             detect_zero: config.detect_zero,
             copies,
             runs: Vec::with_capacity(attachment.max_pages.as_usize()),
-            deflate: Deflate::new(config.deflate_level, config.deflate_window)
+            deflate: Deflate::new(config.deflate_level, window)
                 .map_err(|error| error.to_string())?,
             zstd: Zstd::new(config.zstd_level).map_err(|error| error.to_string())?,
             lz4: Lz4::new(),

@@ -157,6 +157,7 @@ mod tests {
             max_pages: PAGES,
             payloads,
             baselines: None,
+            deflate_window: crate::codec::deflate::Window::Kib32,
         }
     }
 

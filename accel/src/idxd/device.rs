@@ -1,5 +1,6 @@
 //! A device that was found, and its work queues once it is open.
 
+use std::fmt;
 use std::os::fd::OwnedFd;
 
 use pageferry_bindings::idxd::flags::DescriptorFlags;
@@ -8,6 +9,35 @@ use pageferry_bindings::idxd::opcode::OpcodeSet;
 use super::portal::Portal;
 use crate::dma::DmaRange;
 use crate::queue::{MemoryAccess, OpenError, Provenance};
+
+/// Which of the two devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The data streaming accelerator.
+    Dsa,
+    /// The analytics accelerator.
+    Iaa,
+}
+
+impl Kind {
+    /// What the kernel's driver begins the names of its devices with, and calls the folder of their nodes.
+    #[must_use]
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Dsa => "dsa",
+            Self::Iaa => "iax",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Dsa => "DSA",
+            Self::Iaa => "IAA",
+        })
+    }
+}
 
 /// A DSA or an IAA, however it is reached: the kernel's driver, VFIO, or a model.
 pub trait Device: Send + Sync {

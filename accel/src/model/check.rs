@@ -12,8 +12,9 @@ use pageferry_bindings::idxd::status::DsaStatus;
 use pageferry_bindings::idxd::tables::{QueueConfiguration, QueueControl};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::profile::{Kind, Profile};
+use super::profile::Profile;
 use crate::codec::delta::{ENTRY_BYTES, MAX_REGION_BYTES};
+use crate::idxd::device::Kind;
 
 /// The least that the most bytes of a delta record may be: the entries of one line of 64 bytes.
 const LEAST_DELTA_BYTES: u32 = 80;

@@ -15,8 +15,9 @@ use super::check::{self, Rules};
 use super::dsa::{self, Job};
 use super::fault::{Counters, Fault, FaultPlan, count};
 use super::memory::DeviceMemory;
-use super::profile::{Kind, Profile};
+use super::profile::Profile;
 use super::{batch, iaa};
+use crate::idxd::device::Kind;
 
 /// What descriptors are carried out with.
 pub(super) struct Performer<'a> {

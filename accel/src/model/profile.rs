@@ -1,6 +1,8 @@
 //! Which device is modelled: what its registers say, and how it behaves where nobody has confirmed it.
 
 use pageferry_bindings::idxd::opcode::{Opcode, OpcodeSet};
+
+use crate::idxd::device::Kind;
 use pageferry_bindings::idxd::registers::{GeneralCapabilities, VERSION_1};
 
 /// What a modelled device is.
@@ -41,15 +43,6 @@ pub struct Profile {
     pub pasid: bool,
     /// What is not confirmed.
     pub quirks: Quirks,
-}
-
-/// The two devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The data streaming accelerator.
-    Dsa,
-    /// The in-memory analytics accelerator.
-    Iaa,
 }
 
 /// What no public source confirms about real devices. The defaults are what asks most of a driver.

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use pageferry_accel::codec::deflate::Window;
 use pageferry_accel::method::Method;
 use pageferry_accel::queue::{
     Accelerator, Attachment, Capabilities, Completion, OpenError, Queue, RefusalReason,
@@ -52,7 +53,7 @@ impl Lane {
         let nodes: Vec<_> = queues.iter().map(|queue| queue.numa_node()).collect();
         let order = Order::new(&nodes);
         Ok(Self {
-            capabilities: accelerator.capabilities(),
+            capabilities: decodable(accelerator.capabilities(), attachment.deflate_window),
             rings: queues.iter().all(|queue| queue.rings()),
             turns: (0..order.groups()).map(|_| AtomicUsize::new(0)).collect(),
             order,
@@ -142,6 +143,13 @@ impl Lane {
             }
         }
     }
+}
+
+/// What is left of an accelerator that decodes a smaller window of deflate than the source may use.
+fn decodable(capabilities: Capabilities, window: Window) -> Capabilities {
+    let Capabilities { decode, deflate_window_bits, .. } = capabilities;
+    let suits = window.bits() <= deflate_window_bits;
+    Capabilities { decode: if suits { decode } else { decode.without(Method::Deflate) }, ..capabilities }
 }
 
 impl Station {

@@ -9,6 +9,8 @@ use pageferry_accel::method::MethodSet;
 use pageferry_accel::queue::{Capabilities, MemoryAccess, Provenance, Queue};
 use pageferry_accel::units::{Gpa, PageCount, PageSize};
 
+use pageferry_accel::codec::deflate::Window;
+
 use super::*;
 
 /// What a queue does with requests, as a test has it.
@@ -121,7 +123,8 @@ fn open(devices: &[&Arc<Device>]) -> Dispatcher {
     let ram = Arc::new(GuestRam::new(Arc::new(memory), PageSize::Kib4).unwrap());
     let payloads = Arc::new(Arena::new(1, 4096).unwrap());
     let (doorbell, max_pages, baselines) = (Arc::default(), PageCount(1), None);
-    let attachment = Attachment { ram, doorbell, max_pages, payloads, baselines };
+    let attachment =
+        Attachment { ram, doorbell, max_pages, payloads, baselines, deflate_window: Window::Kib32 };
     let devices: Vec<_> = devices.iter().map(|&device| Arc::clone(device) as _).collect();
     Dispatcher::open(&devices, &attachment).unwrap()
 }

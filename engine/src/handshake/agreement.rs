@@ -1,5 +1,6 @@
 //! What follows from offer and answer, and what keeps them apart.
 
+use pageferry_accel::codec::deflate::Window;
 use pageferry_accel::method::{Method, MethodSet};
 use pageferry_accel::units::PageSize;
 
@@ -163,6 +164,12 @@ pub fn agree(offer: &Offer, answer: &Answer) -> Result<Agreement, HandshakeError
 }
 
 impl Agreement {
+    /// The largest deflate window that accelerators may use.
+    #[must_use]
+    pub fn deflate_window(&self) -> Window {
+        Window::within(self.deflate_window_bits)
+    }
+
     /// What every frame is held against.
     #[must_use]
     pub const fn limits(&self) -> &Limits {

@@ -56,6 +56,7 @@ impl Receiver {
             max_pages,
             payloads: Arc::clone(pool.arena()),
             baselines: None,
+            deflate_window: agreement.deflate_window(),
         };
         let dispatcher = Dispatcher::open(accelerators, &attachment)?;
         Ok(Self { agreement, pool, dispatcher, doorbell, connections: Vec::new() })

@@ -115,6 +115,7 @@ impl Sender {
             max_pages,
             payloads: Arc::clone(pool.arena()),
             baselines: (baselines.capacity() > 0).then(|| Arc::clone(baselines.arena())),
+            deflate_window: agreement.deflate_window(),
         };
         let dispatcher = Arc::new(Dispatcher::open(accelerators, &attachment)?);
         for &method in config.selector.methods() {

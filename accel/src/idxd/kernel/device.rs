@@ -11,10 +11,10 @@ use pageferry_bindings::idxd::registers::GeneralCapabilities;
 use super::error::{KernelError, Unusable, UnusableQueue};
 use super::line::Line;
 use super::node::Node;
-use super::sysfs::{self, Kind, QueueMode, QueueType, State, SysfsDevice, SysfsQueue};
+use super::sysfs::{self, QueueMode, QueueType, State, SysfsDevice, SysfsQueue};
 use super::{Behind, Host};
 use crate::dma::DmaRange;
-use crate::idxd::device::{Device, QueueFacts, WorkQueue};
+use crate::idxd::device::{Device, Kind, QueueFacts, WorkQueue};
 use crate::queue::{MemoryAccess, OpenError, Provenance};
 
 /// How long the kernel may take to drain a queue, until nobody waits for it any more. What is in flight is done in

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use pageferry_bindings::idxd::opcode::Opcode;
 
-use super::sysfs::{Kind, QueueType, State, SysfsError};
+use super::sysfs::{QueueType, State, SysfsError};
+use crate::idxd::device::Kind;
 use crate::queue::OpenError;
 
 /// A device, or a work queue of it, that cannot be used.

@@ -2,7 +2,6 @@
 
 mod attribute;
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,39 +9,11 @@ use std::path::{Path, PathBuf};
 use pageferry_bindings::idxd::opcode::OpcodeSet;
 use pageferry_bindings::idxd::registers::GeneralCapabilities;
 
+use crate::idxd::device::Kind;
 use attribute::Folder;
 
 /// The folder of a real host.
 pub const ROOT: &str = "/sys/bus/dsa/devices";
-
-/// Which of the two devices, as the names of the driver say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// The data streaming accelerator: `dsaD`.
-    Dsa,
-    /// The analytics accelerator: `iaxD`.
-    Iaa,
-}
-
-impl Kind {
-    /// What the driver begins its names with.
-    #[must_use]
-    pub const fn prefix(self) -> &'static str {
-        match self {
-            Self::Dsa => "dsa",
-            Self::Iaa => "iax",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Dsa => "DSA",
-            Self::Iaa => "IAA",
-        })
-    }
-}
 
 /// Whether a device or a work queue works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

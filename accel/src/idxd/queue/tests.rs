@@ -181,6 +181,7 @@ fn queue_with(
         max_pages: PageCount(1),
         payloads: Arc::new(Arena::new(1, 4096).unwrap()),
         baselines: None,
+        deflate_window: crate::codec::deflate::Window::Kib32,
     };
     let settings = QueueSettings { requests, deadline };
     open(silicon, &attachment, settings, |_| TwoPhases { descriptors }).unwrap().remove(0)
