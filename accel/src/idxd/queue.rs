@@ -71,7 +71,6 @@ struct Queue<W: Work> {
     attachment: Attachment,
 }
 
-#[expect(clippy::vec_box, reason = "a flight keeps its place in memory and moves as one pointer")]
 struct State<W: Work> {
     idle: Vec<Box<Flight<W>>>,
     busy: Vec<Box<Flight<W>>>,
@@ -92,7 +91,6 @@ enum Condition {
 }
 
 impl<W: Work> Queue<W> {
-    #[expect(clippy::vec_box, reason = "a flight keeps its place in memory and moves as one pointer")]
     fn new(
         queue: WorkQueue,
         work: W,
@@ -162,10 +160,9 @@ impl<W: Work> Queue<W> {
             }
         }
         (state.credits, state.condition) = (standing.credits, standing.condition);
-        let late = |flight: &Box<Flight<W>>, now: Instant| now >= flight.deadline;
         if !state.busy.is_empty() {
             let now = Instant::now();
-            if state.busy.iter().any(|flight| late(flight, now)) {
+            if state.busy.iter().any(|flight| now >= flight.deadline) {
                 state.condition = Condition::Quieting;
             }
         }
@@ -315,10 +312,13 @@ impl<W: Work> Drop for Queue<W> {
             return;
         }
         let begun = Instant::now();
-        while matches!(self.control.quiesce(), Quiet::Pending) && begun.elapsed() < PATIENCE {
-            thread::yield_now();
-        }
-        if matches!(self.control.quiesce(), Quiet::Pending | Quiet::Never) {
+        let quiet = loop {
+            match self.control.quiesce() {
+                Quiet::Pending if begun.elapsed() < PATIENCE => thread::yield_now(),
+                quiet => break quiet,
+            }
+        };
+        if matches!(quiet, Quiet::Pending | Quiet::Never) {
             mem::forget(mem::take(&mut state.busy));
             mem::forget(self.attachment.clone());
         }

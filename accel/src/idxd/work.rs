@@ -53,25 +53,14 @@ pub(crate) enum Progress {
     Done(Result<(), Failure>),
 }
 
-/// A completion record, of whichever device.
+/// A completion record, of whichever device; its first byte is the status, 0 until the device is done.
 pub(crate) trait Record:
     FromBytes + IntoBytes + Immutable + KnownLayout + Copy + Default + Send + 'static
 {
-    /// The whole status byte, 0 until the device is done.
-    fn status(&self) -> u8;
 }
 
-impl Record for DsaCompletion {
-    fn status(&self) -> u8 {
-        self.status
-    }
-}
-
-impl Record for IaaCompletion {
-    fn status(&self) -> u8 {
-        self.status
-    }
-}
+impl Record for DsaCompletion {}
+impl Record for IaaCompletion {}
 
 /// The descriptors of one phase and their completion records, in memory that the device reaches.
 pub(crate) struct Outbox<R> {
