@@ -69,6 +69,26 @@ fn the_device_decodes_what_software_made_with_its_window() {
 }
 
 #[test]
+fn segments_across_the_ends_of_runs_go_by_way_of_the_slot_and_the_others_do_not() {
+    let silicon = Silicon::new(&[facts()]);
+    let (source, destination) = (iaa(&Silicon::new(&[facts()])), iaa(&silicon));
+    Bench::pages().for_each(|page| {
+        source.write(page, |byte| (byte / 100 + usize::try_from(page.0).unwrap()).to_le_bytes()[0])
+    });
+    let sent = source.encode(&[Run::data(PageIndex(0), PageCount(16))]);
+    assert_eq!(sent.segments.len(), 4);
+    let mut arrived = destination.arrived(&sent);
+    arrived.runs.clear();
+    for (first, count) in [(0, 2), (2, 4), (6, 4), (10, 6)] {
+        arrived.runs.push(Run::data(PageIndex(first), PageCount(count)));
+    }
+    let (arrived, result) = destination.run(arrived);
+    result.unwrap();
+    assert_eq!(arrived.detours.copied, 12, "three segments of four");
+    destination.assert_same(&source, &sent.runs);
+}
+
+#[test]
 fn raw_and_zero_pages_need_no_device() {
     let silicon = Silicon::new(&[facts()]);
     let (source, destination) = (Bench::cpu(Window::Kib4, PageSize::Kib4), iaa(&silicon));

@@ -14,6 +14,8 @@ use crate::queue::Failure;
 use crate::request::{Detours, Direction, Request};
 use crate::units::PageSize;
 
+const HUFFMANS: [Huffman; 3] = [Huffman::Fixed, Huffman::Dynamic, Huffman::Canned];
+
 fn modelled(config: IaaConfig, plan: FaultPlan) -> (Bench, Arc<Model>) {
     let model = Model::new(Profile::spr_iaa(), Timing::at_once(), plan).unwrap();
     let device = VfioDevice::new(Arc::new(model.function()), Settings::default()).unwrap();
@@ -22,7 +24,7 @@ fn modelled(config: IaaConfig, plan: FaultPlan) -> (Bench, Arc<Model>) {
 
 #[test]
 fn a_model_of_the_whole_function_carries_pages_both_ways() {
-    for huffman in [Huffman::Fixed, Huffman::Dynamic, Huffman::Canned] {
+    for huffman in HUFFMANS {
         let (source, _) = modelled(IaaConfig { huffman, ..config() }, FaultPlan::none());
         let (destination, decoded) = modelled(config(), FaultPlan::none());
         source.fill(|page| page == 22);
@@ -61,11 +63,10 @@ fn assert_untouched(request: &Request) {
 fn whatever_goes_wrong_a_request_is_done_or_untouched() {
     let cpu = Bench::cpu(Window::Kib4, PageSize::Kib4);
     let (mut done, mut failed, mut resumed) = (0, 0, 0);
-    for seed in 0..9 {
+    for (seed, huffman) in (0..9).zip(HUFFMANS.into_iter().cycle()) {
         let plan = FaultPlan { seed, ..FaultPlan::none() }
             .and(When::PerMillion(60_000), Fault::PageFault { operand: None, byte: None })
             .and(When::PerMillion(20_000), Fault::HardwareError);
-        let huffman = [Huffman::Fixed, Huffman::Dynamic, Huffman::Canned][seed as usize % 3];
         let (source, _) = modelled(IaaConfig { huffman, ..config() }, plan.clone());
         let (destination, _) = modelled(config(), plan);
         source.fill(|page| page == 22);
