@@ -251,10 +251,7 @@ impl Shared {
             complaints.extend(last.and_then(|done| self.publish(entry.queue, &done)));
             for complaint in complaints {
                 state.complain(complaint);
-                let control = GeneralControl::from_bits_retain(state.registers.general_control);
-                if control.contains(GeneralControl::SOFTWARE_ERROR) {
-                    self.ring(0);
-                }
+                self.ring_for_error(&state);
             }
         }
         self.idle.notify_all();
@@ -293,6 +290,14 @@ impl Shared {
             self.ring(descriptor.interrupt_handle);
         }
         None
+    }
+
+    /// Raises the interrupt of errors, if software wants it.
+    pub(super) fn ring_for_error(&self, state: &State) {
+        let control = GeneralControl::from_bits_retain(state.registers.general_control);
+        if control.contains(GeneralControl::SOFTWARE_ERROR) {
+            self.ring(0);
+        }
     }
 
     /// Raises an interrupt, if its vector is enabled.

@@ -6,8 +6,9 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use pageferry_bindings::idxd::descriptor::Descriptor;
+use pageferry_bindings::idxd::instruction::Instruction;
 
-use super::{Instruction, Model, Submission, registers};
+use super::{Model, Submission, registers};
 use crate::dma::DmaRange;
 use crate::idxd::function::Function;
 use crate::idxd::portal::{Portal, PortalRefusal};

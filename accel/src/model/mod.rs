@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use pageferry_bindings::idxd::command::CommandStatus;
 use pageferry_bindings::idxd::descriptor::Descriptor;
+use pageferry_bindings::idxd::instruction::Instruction;
 use pageferry_bindings::idxd::registers::{PORTAL_PAGE, PORTAL_STRIDE};
 
 use command::Pending;
@@ -55,15 +56,6 @@ pub struct Timing {
     pub latency: Duration,
     /// How many bytes one engine works on in a second; without it, as fast as the CPU that models it.
     pub bytes_per_s: Option<NonZeroU64>,
-}
-
-/// The instruction that wrote a descriptor to a portal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instruction {
-    /// To dedicated queues; says nothing of what became of it.
-    Movdir64b,
-    /// To shared queues; says whether to retry.
-    Enqcmd,
 }
 
 /// What became of a descriptor at a portal.
@@ -205,8 +197,8 @@ impl Model {
         let limited = shared.profile.quirks.limited_pages[page];
         let mut state = shared.lock();
         let unanswered = match instruction {
-            Instruction::Movdir64b => Submission::Dropped,
             Instruction::Enqcmd => Submission::Retry,
+            Instruction::Movdir64b | Instruction::PlainStores => Submission::Dropped,
         };
         if state.gone {
             return unanswered;
@@ -225,6 +217,8 @@ impl Model {
                 entry.submitted = Some(Instant::now());
             }
             shared.wake(&mut state);
+        } else if submission == Submission::Dropped {
+            shared.ring_for_error(&state);
         }
         submission
     }

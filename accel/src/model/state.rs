@@ -4,14 +4,16 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use pageferry_bindings::idxd::descriptor::Descriptor;
+use pageferry_bindings::idxd::instruction::Instruction;
+use pageferry_bindings::idxd::opcode::Opcode;
 use pageferry_bindings::idxd::registers::{DeviceState, InterruptCause, SoftwareErrorWord};
 use pageferry_bindings::idxd::tables::{QueueControl, QueueState};
 
+use super::Submission;
 use super::command::Pending;
 use super::fault::{Fault, FaultPlan};
 use super::profile::Profile;
 use super::registers::Registers;
-use super::{Instruction, Submission};
 
 /// All that the threads of a model share under one lock.
 pub(super) struct State {
@@ -97,7 +99,7 @@ impl State {
     ) -> Submission {
         let refused = |state: &mut Self, error: u8| match instruction {
             Instruction::Enqcmd => Submission::Retry,
-            Instruction::Movdir64b => {
+            Instruction::Movdir64b | Instruction::PlainStores => {
                 state.dropped += 1;
                 state.complain(Complaint {
                     error,
@@ -118,8 +120,8 @@ impl State {
         let configuration = &self.registers.queues[queue];
         let dedicated = configuration.control.contains(QueueControl::DEDICATED);
         let right = match instruction {
-            Instruction::Movdir64b => dedicated || quirks.movdir64b_to_shared,
             Instruction::Enqcmd => !dedicated || quirks.enqcmd_to_dedicated,
+            Instruction::Movdir64b | Instruction::PlainStores => dedicated || quirks.movdir64b_to_shared,
         };
         if !right {
             return refused(self, quirks.disabled_error);
@@ -195,7 +197,6 @@ impl State {
 
     /// Whether an entry may be carried out now: a drain waits for all that came before it in its queue.
     pub(super) fn is_ready(&self, entry: &Entry) -> bool {
-        use pageferry_bindings::idxd::opcode::Opcode;
         let before = |other: &Entry| other.queue == entry.queue && other.arrival < entry.arrival;
         entry.descriptor.opcode() != Opcode::DRAIN || !self.entries.iter().any(before)
     }

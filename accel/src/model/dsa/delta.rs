@@ -116,7 +116,9 @@ fn record_of(entries: usize, bytes_completed: usize) -> DsaCompletion {
 /// Writes the words of a record over the destination.
 pub(super) fn apply(job: &Job) -> Outcome {
     let bytes = job.descriptor.operands::<ApplyDeltaOperands>().delta_bytes as usize;
-    let mut record = vec![0; bytes];
+    // With more entries than words, one is bad.
+    let entries = (bytes / ENTRY_BYTES).min(job.bytes() / WORD_BYTES + 1);
+    let mut record = vec![0; entries * ENTRY_BYTES];
     let (read, record_fault) = read_chunk(job.memory, job.descriptor.source, &mut record);
     let entries = record[..read].as_chunks::<ENTRY_BYTES>().0;
     if !job.profile.quirks.delta_applied_before_error

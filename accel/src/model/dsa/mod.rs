@@ -4,6 +4,8 @@ mod compare;
 mod copy;
 mod crc;
 mod delta;
+#[cfg(test)]
+mod tests;
 
 use pageferry_bindings::idxd::completion::{DsaCompletion, WRITE_FAULT};
 use pageferry_bindings::idxd::descriptor::Descriptor;

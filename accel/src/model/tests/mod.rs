@@ -1,5 +1,11 @@
 //! A model driven through registers and portals, as a driver would.
 
+mod batches;
+mod checks;
+mod commands;
+mod faults;
+mod timing;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -8,6 +14,7 @@ use pageferry_bindings::idxd::command::{Command, CommandError, CommandNumber, Co
 use pageferry_bindings::idxd::completion::DsaCompletion;
 use pageferry_bindings::idxd::descriptor::Descriptor;
 use pageferry_bindings::idxd::flags::DescriptorFlags;
+use pageferry_bindings::idxd::instruction::Instruction;
 use pageferry_bindings::idxd::opcode::Opcode;
 use pageferry_bindings::idxd::registers as at;
 use pageferry_bindings::idxd::tables::{
@@ -17,7 +24,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::fault::FaultPlan;
 use super::profile::Profile;
-use super::{Instruction, Model, Submission, Timing};
+use super::{Model, Submission, Timing};
 use crate::dma::{Arena, Block};
 use crate::idxd::function::Function;
 
