@@ -3,11 +3,13 @@
 mod anonymous;
 pub(crate) mod live;
 mod ram;
+mod shared;
 #[cfg(feature = "vm-memory")]
 mod vm_memory;
 
 pub use anonymous::AnonymousMemory;
 pub use ram::{GuestRam, LayoutError, PageRange};
+pub use shared::SharedMemory;
 #[cfg(feature = "vm-memory")]
 pub use vm_memory::VmMemory;
 

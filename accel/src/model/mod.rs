@@ -20,6 +20,7 @@ pub mod memory;
 mod perform;
 pub mod profile;
 mod registers;
+pub mod server;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -55,14 +55,6 @@ impl CommandRegister {
         Ok(Turn::Given)
     }
 
-    /// Gives a command over one of the same owner that does not end.
-    ///
-    /// Whether a device takes it while the other is being carried out is not documented. So whichever of the two it is that
-    /// ends next must leave the device as the owner wants it.
-    pub(super) fn give_over(&self, owner: u8, command: Command) -> Result<(), Cause> {
-        self.put(&mut self.state(), owner, command)
-    }
-
     /// How the owner's command ended, or nothing as long as it is being carried out.
     pub(super) fn outcome(&self, owner: u8) -> Result<Option<CommandStatus>, Cause> {
         let mut state = self.state();
@@ -88,6 +80,11 @@ impl CommandRegister {
             }
             wait.once_more()?;
         }
+    }
+
+    /// The device was reset: whatever was being carried out is not any more.
+    pub(super) fn forget(&self) {
+        *self.state() = State::default();
     }
 
     fn put(&self, state: &mut State, owner: u8, command: Command) -> Result<(), Cause> {

@@ -10,11 +10,11 @@ use pageferry_bindings::idxd::registers::GeneralCapabilities;
 use super::bring_up::{Raised, bring_up};
 use super::control::QueueQuieter;
 use super::error::{Cause, FunctionError};
-use super::facts::{FunctionFacts, Kind};
+use super::facts::FunctionFacts;
 use super::plan::Plan;
-use super::session::Session;
+use super::session::{Door, Session};
 use crate::dma::DmaRange;
-use crate::idxd::device::{Device, QueueFacts, WorkQueue};
+use crate::idxd::device::{Device, Kind, QueueFacts, WorkQueue};
 use crate::idxd::function::Function;
 use crate::idxd::portal::{Portal, PortalRefusal};
 use crate::queue::{MemoryAccess, OpenError, Provenance};
@@ -28,14 +28,14 @@ pub struct Settings {
     pub interrupts: bool,
     /// How long one command may take.
     pub patience: Duration,
-    /// How long a queue that is to be quiet may go on with what it has.
-    pub drain: Duration,
+    /// How long a queue that is to be quiet may go on with what it has, before it is aborted.
+    pub linger: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let (patience, drain) = (Duration::from_secs(2), Duration::from_millis(100));
-        Self { queues: None, interrupts: false, patience, drain }
+        let (patience, linger) = (Duration::from_secs(2), Duration::from_millis(10));
+        Self { queues: None, interrupts: false, patience, linger }
     }
 }
 
@@ -78,9 +78,9 @@ impl VfioDevice {
         if current.strong_count() > 0 {
             return Err(Cause::Open.of(self.name(), "open its work queues"));
         }
-        let queues = self.plan.queues.clone();
-        let function = Arc::clone(&self.function);
-        let session = Arc::new(Session::new(function, self.facts, self.settings.patience, queues));
+        let (function, plan) = (Arc::clone(&self.function), self.plan.clone());
+        let Settings { interrupts, patience, .. } = self.settings;
+        let session = Arc::new(Session::new(function, self.facts, plan, interrupts, patience));
         *current = Arc::downgrade(&session);
         Ok(session)
     }
@@ -122,11 +122,10 @@ impl Device for VfioDevice {
 
     fn open(&self, memory: &[DmaRange]) -> Result<Vec<WorkQueue>, OpenError> {
         let session = self.session()?;
-        let raised = bring_up(&session, &self.plan, memory, self.settings.interrupts)?;
+        let raised = bring_up(&session, memory)?;
         let open = |((facts, raised), queue): ((QueueFacts, Raised), u8)| {
-            let (session, drain) = (Arc::clone(&session), self.settings.drain);
-            let control =
-                QueueQuieter { session: Arc::clone(&session), queue, drain, under_way: Mutex::default() };
+            let session = Arc::clone(&session);
+            let control = QueueQuieter::new(Arc::clone(&session), queue, self.settings.linger);
             let portal = QueuePortal { portal: raised.portal, session };
             WorkQueue {
                 facts,
@@ -139,7 +138,7 @@ impl Device for VfioDevice {
     }
 }
 
-/// The portal of a queue, closed once its function was given up.
+/// The portal of a queue, closed while its function is reset, and once it was given up.
 struct QueuePortal {
     /// Dropped before the session, which takes the function down.
     portal: Box<dyn Portal>,
@@ -148,11 +147,12 @@ struct QueuePortal {
 
 impl Portal for QueuePortal {
     unsafe fn submit(&self, descriptor: &Descriptor) -> Result<(), PortalRefusal> {
-        if self.session.is_gone() {
-            return Err(PortalRefusal::Gone);
+        match self.session.door() {
+            // SAFETY: the caller's contract is the same.
+            Door::Open => unsafe { self.portal.submit(descriptor) },
+            Door::Closed => Err(PortalRefusal::Retry),
+            Door::Gone => Err(PortalRefusal::Gone),
         }
-        // SAFETY: the caller's contract is the same.
-        unsafe { self.portal.submit(descriptor) }
     }
 
     fn takes_batches(&self) -> bool {

@@ -8,16 +8,8 @@ use pageferry_bindings::idxd::tables::GroupConfiguration;
 
 use super::error::{Cause, FunctionError};
 use super::registers::Registers;
+use crate::idxd::device::Kind;
 use crate::idxd::function::Function;
-
-/// Which of the two devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// The data streaming accelerator.
-    Dsa,
-    /// The analytics accelerator.
-    Iaa,
-}
 
 /// What a function can do, from its PCI numbers and its registers.
 #[derive(Clone, Copy, Debug)]

@@ -29,14 +29,14 @@ pub(super) struct State {
     pub(super) errors: Vec<(CommandNumber, CommandError)>,
     /// These commands do not end.
     pub(super) stuck: Vec<CommandNumber>,
-    /// Whether another command ends one that is stuck.
-    pub(super) takes_over: bool,
     /// Enabling a queue says that it worked, and did nothing.
     pub(super) idle_enable: bool,
     /// How many ranges can be mapped.
     pub(super) mappings: usize,
     pub(super) mapped: Vec<(u64, usize)>,
     pub(super) refuses_reset: bool,
+    /// A reset does not end as long as this is set.
+    pub(super) holds_reset: bool,
     pub(super) refuses_unmap: bool,
     pub(super) absent: bool,
 }
@@ -55,11 +55,11 @@ impl Fake {
                 log: Vec::new(),
                 errors: Vec::new(),
                 stuck: Vec::new(),
-                takes_over: true,
                 idle_enable: false,
                 mappings: usize::MAX,
                 mapped: Vec::new(),
                 refuses_reset: false,
+                holds_reset: false,
                 refuses_unmap: false,
                 absent: false,
             }),
@@ -71,7 +71,7 @@ impl Fake {
             (GRPCAP, 96 << 8 | 4),
             (ENGCAP, 6),
             (OPCAP, 0x1_003f_027f),
-            (TABLE_OFFSETS, QUEUES_AT / 0x100 << 16 | GROUPS_AT / 0x100),
+            (TABLE_OFFSETS, ((QUEUES_AT / 0x100) << 16) | (GROUPS_AT / 0x100)),
         ] {
             fake.set(at, value);
         }
@@ -119,7 +119,7 @@ impl State {
         let (number, operand) = (command.number(), command.operand());
         self.log.push(format!("{} {operand:#x}", number.0));
         let active = u32::from_le_bytes(self.registers[at(CMDSTATUS)..][..4].try_into().unwrap());
-        if CommandStatus(active).is_active() && !self.takes_over {
+        if CommandStatus(active).is_active() {
             return;
         }
         if self.stuck.contains(&number) {
@@ -141,8 +141,9 @@ impl State {
         };
         match number {
             CommandNumber::ENABLE_QUEUE if !idle_enable => queue_is(operand, QueueState::Enabled),
-            CommandNumber::RESET_QUEUE | CommandNumber::DISABLE_QUEUE => {
-                queue_is(masked.unwrap().into(), QueueState::Disabled);
+            CommandNumber::DISABLE_QUEUE => queue_is(masked.unwrap().into(), QueueState::Disabled),
+            CommandNumber::RESET_QUEUE => {
+                self.put(QUEUES_AT + u64::from(masked.unwrap()) * 32, &[0; 32]);
             }
             CommandNumber::ENABLE_DEVICE => self.put(GENSTATUS, &1u32.to_le_bytes()),
             CommandNumber::RESET_DEVICE | CommandNumber::DISABLE_DEVICE => self.put(GENSTATUS, &[0; 4]),
@@ -217,12 +218,19 @@ impl Function for Fake {
     }
 
     fn reset(&self) -> io::Result<()> {
+        while self.state().holds_reset {
+            std::thread::yield_now();
+        }
         let mut state = self.state();
         state.log.push("reset".to_owned());
         if state.refuses_reset {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        state.put(GENSTATUS, &[0; 4]);
+        for register in [GENSTATUS, CMDSTATUS] {
+            state.put(register, &[0; 4]);
+        }
+        state.registers[at(GROUPS_AT)..][..4 * 64].fill(0);
+        state.registers[at(QUEUES_AT)..][..8 * 32].fill(0);
         Ok(())
     }
 

@@ -5,19 +5,28 @@
 
 mod bring_up;
 mod command;
+mod config;
+mod connection;
 mod control;
 mod device;
 mod error;
+mod event;
 mod facts;
+pub mod pci;
 mod plan;
 mod registers;
 mod session;
+pub mod user;
 
 pub use device::{Settings, VfioDevice};
 pub use error::{Cause, FunctionError};
-pub use facts::{FunctionFacts, Kind};
+pub use facts::FunctionFacts;
 
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod on_model;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trial;

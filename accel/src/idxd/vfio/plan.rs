@@ -9,7 +9,7 @@ use super::error::Cause;
 use super::facts::FunctionFacts;
 
 /// A configuration of a whole function: every queue is dedicated, every engine has a group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Plan {
     /// The groups that are used.
     pub(super) groups: Vec<GroupConfiguration>,

@@ -68,4 +68,14 @@ impl Registers<'_> {
         let offset = facts.queue_configuration(queue) + QueueConfiguration::STATUS_OFFSET;
         self.status(offset).map(|value| QueueStatus(value).state())
     }
+
+    /// Whether a work queue says that it holds no descriptors; engines may still have some. A device that does not tell
+    /// has none that it says so of.
+    pub(super) fn is_empty(self, facts: &FunctionFacts, queue: u8) -> Result<bool, Cause> {
+        if !facts.queues.contains(registers::QueueCapabilities::OCCUPANCY) {
+            return Ok(false);
+        }
+        let offset = facts.queue_configuration(queue) + QueueConfiguration::STATUS_OFFSET;
+        self.status(offset).map(|value| QueueStatus(value).occupancy() == 0)
+    }
 }

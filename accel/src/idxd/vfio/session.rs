@@ -1,6 +1,6 @@
 //! A function that is up: what it may reach, whether it still works, and how it is put down.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -8,11 +8,12 @@ use std::{io, mem};
 
 use pageferry_bindings::idxd::command::{Command, CommandError, CommandNumber};
 use pageferry_bindings::idxd::registers::DeviceState;
-use pageferry_bindings::idxd::tables::QueueConfiguration;
 
+use super::bring_up::start;
 use super::command::CommandRegister;
 use super::error::Cause;
 use super::facts::FunctionFacts;
+use super::plan::Plan;
 use super::registers::Registers;
 use crate::dma::DmaRange;
 use crate::idxd::device::Quiet;
@@ -22,44 +23,63 @@ use crate::idxd::function::Function;
 pub(super) struct Session {
     pub(super) function: Arc<dyn Function>,
     pub(super) facts: FunctionFacts,
-    pub(super) commands: CommandRegister,
+    pub(super) plan: Plan,
+    /// Whether descriptors may ask for interrupts.
+    pub(super) interrupts: bool,
     /// How long one command may take.
     pub(super) patience: Duration,
-    /// The configuration of each queue, to be written again after its reset.
-    pub(super) queues: Vec<QueueConfiguration>,
-    /// Set when the whole function is given up: no portal takes anything any more.
-    gone: AtomicBool,
-    end: Mutex<End>,
+    pub(super) commands: CommandRegister,
+    /// What queues name their interrupts by, as it was told to those who use them.
+    pub(super) handles: Mutex<Vec<u16>>,
+    /// What portals look at: a [`Door`].
+    door: AtomicU8,
+    fate: Mutex<Fate>,
+    /// How often the whole function was reset under its queues.
+    resets: AtomicU64,
     mapped: Mutex<Vec<DmaRange>>,
     /// Whether there is a device, or a queue, to be disabled.
     enabled: AtomicBool,
 }
 
-/// How far the function is from its end.
-enum End {
-    /// It works.
+/// Whether portals take descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Door {
+    Open,
+    /// Not while the function is being reset.
+    Closed,
+    /// Never again.
+    Gone,
+}
+
+/// How the function is.
+enum Fate {
     Up,
     /// It is being reset.
-    Coming(JoinHandle<Quiet>),
+    Resetting(JoinHandle<Quiet>),
     /// It was given up.
-    Here(Quiet),
+    Over(Quiet),
 }
 
 impl Session {
     pub(super) fn new(
         function: Arc<dyn Function>,
         facts: FunctionFacts,
+        plan: Plan,
+        interrupts: bool,
         patience: Duration,
-        queues: Vec<QueueConfiguration>,
     ) -> Self {
         Self {
             commands: CommandRegister::new(Arc::clone(&function)),
             function,
             facts,
+            plan,
+            interrupts,
             patience,
-            queues,
-            gone: AtomicBool::new(false),
-            end: Mutex::new(End::Up),
+            handles: Mutex::default(),
+            door: AtomicU8::new(Door::Open as u8),
+            fate: Mutex::new(Fate::Up),
+            resets: AtomicU64::new(0),
             mapped: Mutex::default(),
             enabled: AtomicBool::new(false),
         }
@@ -85,62 +105,80 @@ impl Session {
         self.enabled.store(true, Ordering::Relaxed);
     }
 
-    /// Whether portals are closed.
-    pub(super) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
+    /// Whether portals take descriptors.
+    pub(super) fn door(&self) -> Door {
+        match self.door.load(Ordering::Acquire) {
+            0 => Door::Open,
+            1 => Door::Closed,
+            _ => Door::Gone,
+        }
     }
 
-    /// Gives the whole function up: closes its portals and has it reset, by a thread, since that takes its time.
-    pub(super) fn give_up(self: &Arc<Self>) {
-        let mut end = self.end();
-        if !matches!(*end, End::Up) {
+    /// How often the whole function was reset: all that its queues had before is gone then.
+    pub(super) fn resets(&self) -> u64 {
+        self.resets.load(Ordering::Acquire)
+    }
+
+    /// Has the whole function reset, and its queues made anew, by a thread, since that takes its time.
+    pub(super) fn reset(self: &Arc<Self>) {
+        let mut fate = self.fate();
+        if !matches!(*fate, Fate::Up) {
             return;
         }
-        self.gone.store(true, Ordering::Relaxed);
+        self.door.store(Door::Closed as u8, Ordering::Release);
         let session = Arc::clone(self);
-        let reset = thread::Builder::new().name("idxd-reset".into()).spawn(move || session.silence());
-        *end = reset.map_or_else(|_| End::Here(self.silence()), End::Coming);
+        let reset = thread::Builder::new().name("idxd-reset".into()).spawn(move || session.make_anew());
+        *fate = reset.map_or_else(|_| Fate::Over(self.make_anew()), Fate::Resetting);
     }
 
-    /// How far giving up is, if it was begun.
-    pub(super) fn end_reached(&self) -> Option<Quiet> {
-        let mut end = self.end();
-        *end = match mem::replace(&mut *end, End::Here(Quiet::Never)) {
-            End::Coming(reset) if reset.is_finished() => End::Here(reset.join().unwrap_or(Quiet::Never)),
-            other => other,
+    /// How far a reset is, or how it ended, if there was one that left something to say.
+    pub(super) fn reset_outcome(&self) -> Option<Quiet> {
+        let mut fate = self.fate();
+        let outcome = match mem::replace(&mut *fate, Fate::Up) {
+            Fate::Up => return None,
+            Fate::Resetting(thread) if !thread.is_finished() => {
+                *fate = Fate::Resetting(thread);
+                return Some(Quiet::Pending);
+            }
+            Fate::Resetting(thread) => thread.join().unwrap_or(Quiet::Never),
+            Fate::Over(outcome) => outcome,
         };
-        match *end {
-            End::Up => None,
-            End::Coming(_) => Some(Quiet::Pending),
-            End::Here(quiet) => Some(quiet),
+        if outcome != Quiet::Ready {
+            *fate = Fate::Over(outcome);
         }
+        Some(outcome)
     }
 
-    /// Resets the function, or failing that takes all memory from it.
-    fn silence(&self) -> Quiet {
-        let disabled = || {
-            let state = self.registers().general_status().map(|status| status.state());
-            matches!(state, Ok(DeviceState::Disabled))
-        };
-        if self.function.reset().is_ok() && disabled() {
-            self.enabled.store(false, Ordering::Relaxed);
+    /// Resets the function and brings its queues up again. Failing that, takes all memory from it.
+    fn make_anew(&self) -> Quiet {
+        let state = || self.registers().general_status().map(|status| status.state());
+        if self.function.reset().is_ok() && matches!(state(), Ok(DeviceState::Disabled)) {
+            self.resets.fetch_add(1, Ordering::Release);
+            self.commands.forget();
+            // Interrupts that have other handles now are interrupts that nobody would hear.
+            if start(self).is_ok_and(|handles| handles == *self.handles()) {
+                self.door.store(Door::Open as u8, Ordering::Release);
+                return Quiet::Ready;
+            }
+            self.door.store(Door::Gone as u8, Ordering::Release);
             return Quiet::Gone;
         }
+        self.door.store(Door::Gone as u8, Ordering::Release);
         // Whatever it still does, it reaches nothing.
         if self.unmap_all().is_ok() { Quiet::Gone } else { Quiet::Never }
     }
 
     /// Takes back every range, also those behind one that cannot be taken back.
     fn unmap_all(&self) -> io::Result<()> {
-        let mut failed = Ok(());
+        let mut outcome = Ok(());
         self.mapped().retain(|range| match self.function.unmap(range) {
             Ok(()) => false,
             Err(error) => {
-                failed = Err(error);
+                outcome = Err(error);
                 true
             }
         });
-        failed
+        outcome
     }
 
     /// Disables queues and device, as far as they were enabled.
@@ -149,14 +187,18 @@ impl Session {
             Err(Cause::Command(CommandError::QUEUE_NOT_ENABLED | CommandError::DEVICE_NOT_ENABLED)) => Ok(()),
             outcome => outcome.map(drop),
         };
-        for (queue, _) in (0..).zip(&self.queues) {
+        for (queue, _) in (0..).zip(&self.plan.queues) {
             run(CommandNumber::DISABLE_QUEUE, Command::queue_mask(queue))?;
         }
         run(CommandNumber::DISABLE_DEVICE, 0)
     }
 
-    fn end(&self) -> MutexGuard<'_, End> {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn handles(&self) -> MutexGuard<'_, Vec<u16>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fate(&self) -> MutexGuard<'_, Fate> {
+        self.fate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn mapped(&self) -> MutexGuard<'_, Vec<DmaRange>> {
@@ -167,7 +209,8 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // A device that does not let itself be disabled is reset. If not even that works, it still loses its memory.
-        if self.enabled.load(Ordering::Relaxed) && (self.is_gone() || self.disable().is_err()) {
+        let enabled = self.enabled.load(Ordering::Relaxed);
+        if enabled && (self.door() == Door::Gone || self.disable().is_err()) {
             drop(self.function.reset());
         }
         drop(self.unmap_all());

@@ -4,7 +4,7 @@ use std::time::Duration;
 use pageferry_bindings::idxd::command::{CommandError, CommandNumber};
 use pageferry_bindings::idxd::descriptor::Descriptor;
 use pageferry_bindings::idxd::registers::*;
-use pageferry_bindings::idxd::tables::QueueState;
+use pageferry_bindings::idxd::tables::{QueueState, QueueStatus};
 
 use super::fake::{Fake, QUEUES_AT};
 use super::{Settings, VfioDevice};
@@ -16,7 +16,7 @@ use crate::idxd::portal::PortalRefusal;
 /// Short waits: what does not end here never does.
 fn settings() -> Settings {
     let short = Duration::from_millis(5);
-    Settings { patience: short, drain: short, ..Settings::default() }
+    Settings { patience: short, linger: short, ..Settings::default() }
 }
 
 fn device(fake: &Arc<Fake>, settings: Settings) -> VfioDevice {
@@ -188,43 +188,82 @@ fn a_queue_that_is_not_enabled_after_all_and_a_range_that_cannot_be_mapped_end_t
 }
 
 #[test]
-fn a_drain_that_ends_leaves_the_queue_ready() {
+fn a_queue_that_ends_its_work_is_ready_after_an_abort_that_finds_nothing() {
     let fake = Arc::new(Fake::new());
     let queues = device(&fake, settings()).open(&[]).unwrap();
     fake.forget_log();
-    assert_eq!(quiet(&queues[1]), Quiet::Ready);
-    assert_eq!(fake.forget_log(), ["8 0x2"]);
-    assert_eq!(quiet(&queues[1]), Quiet::Ready);
-    assert_eq!(fake.forget_log(), ["8 0x2"], "the second time is as the first");
+    for _ in 0..2 {
+        assert_eq!(quiet(&queues[1]), Quiet::Ready);
+        assert_eq!(fake.forget_log(), ["9 0x2"]);
+    }
 }
 
 #[test]
-fn a_drain_that_does_not_end_is_aborted_and_the_queue_made_anew() {
+fn a_queue_has_time_to_end_its_work_unless_it_says_that_it_has_none() {
+    let fake = Arc::new(Fake::new());
+    fake.set(WQCAP, 1 << 52 | 8 << 16 | 130);
+    let settings = Settings { linger: Duration::from_secs(600), ..settings() };
+    let queues = device(&fake, settings).open(&[]).unwrap();
+    fake.forget_log();
+    let status_at = QUEUES_AT + 24;
+    let busy = QueueStatus::new(QueueState::Enabled, 3).0;
+    fake.set(status_at, busy.into());
+    for _ in 0..300 {
+        assert_eq!(queues[0].control.quiesce(), Quiet::Pending);
+    }
+    assert!(fake.forget_log().is_empty(), "it still has descriptors");
+    fake.set(status_at, QueueStatus::new(QueueState::Enabled, 0).0.into());
+    assert_eq!(quiet(&queues[0]), Quiet::Ready);
+    assert_eq!(fake.forget_log(), ["9 0x1"]);
+}
+
+#[test]
+fn a_queue_that_cannot_be_aborted_is_reset_and_configured_again() {
     let fake = Arc::new(Fake::new());
     let queues = device(&fake, settings()).open(&[]).unwrap();
     fake.forget_log();
-    fake.state().stuck = vec![CommandNumber::DRAIN_QUEUE];
-    let size_at = usize::try_from(QUEUES_AT + 2 * 32).unwrap();
-    fake.state().registers[size_at] = 0;
+    fake.state().errors = vec![(CommandNumber::ABORT_QUEUE, CommandError::HARDWARE)];
     assert_eq!(quiet(&queues[2]), Quiet::Ready);
-    assert_eq!(fake.forget_log(), ["8 0x4", "9 0x4", "10 0x4", "6 0x2"]);
+    assert_eq!(fake.forget_log(), ["9 0x4", "10 0x4", "6 0x2"]);
     assert_eq!(fake.queue(2).size, 32, "a reset forgets the configuration, so it is written again");
     assert_eq!(submit(&queues[2]), Ok(()));
 }
 
 #[test]
-fn a_command_register_that_is_stuck_costs_the_whole_function() {
+fn a_command_register_that_is_stuck_has_the_whole_function_reset_and_brought_up_again() {
     let fake = Arc::new(Fake::new());
     let (_arenas, ranges) = memory();
     let queues = device(&fake, settings()).open(&ranges).unwrap();
-    fake.state().stuck = vec![CommandNumber::DRAIN_QUEUE];
-    fake.state().takes_over = false;
-    assert_eq!(queues[0].control.quiesce(), Quiet::Pending);
-    assert_eq!(submit(&queues[1]), Ok(()), "as long as there is hope");
+    fake.forget_log();
+    fake.state().stuck = vec![CommandNumber::ABORT_QUEUE];
+    assert_eq!(queues[1].control.quiesce(), Quiet::Pending);
+    assert_eq!(quiet(&queues[0]), Quiet::Ready);
+    let log = fake.forget_log();
+    assert!(
+        log[0].starts_with("9 ") && log[1..] == ["reset", "1 0x0", "6 0x0", "6 0x1", "6 0x2", "6 0x3"],
+        "{log:?}"
+    );
+    assert_eq!(queues[1].control.quiesce(), Quiet::Ready, "what it had before the reset is gone");
+    assert_eq!((fake.queue(3).size, fake.group(3)), (32, (0b1000, 0b1000)));
+    assert_eq!(fake.state().mapped.len(), 3);
+    assert_eq!(submit(&queues[1]), Ok(()));
+}
+
+#[test]
+fn portals_refuse_while_the_function_is_reset_and_for_ever_if_it_does_not_come_up_again() {
+    let fake = Arc::new(Fake::new());
+    let (_arenas, ranges) = memory();
+    let queues = device(&fake, settings()).open(&ranges).unwrap();
+    fake.state().stuck = vec![CommandNumber::ABORT_QUEUE, CommandNumber::ENABLE_DEVICE];
+    fake.state().holds_reset = true;
+    while submit(&queues[1]).is_ok() {
+        assert_eq!(queues[0].control.quiesce(), Quiet::Pending);
+    }
+    assert_eq!(submit(&queues[1]), Err(PortalRefusal::Retry));
+    fake.state().holds_reset = false;
     assert_eq!(quiet(&queues[0]), Quiet::Gone);
     assert_eq!(quiet(&queues[1]), Quiet::Gone);
     assert_eq!(submit(&queues[1]), Err(PortalRefusal::Gone));
-    assert_eq!(fake.state().log.last().map(String::as_str), Some("reset"));
     drop(queues);
     assert!(fake.state().mapped.is_empty());
 }
@@ -232,19 +271,20 @@ fn a_command_register_that_is_stuck_costs_the_whole_function() {
 #[test]
 fn queues_take_turns_at_the_command_register() {
     let fake = Arc::new(Fake::new());
-    let queues = device(&fake, Settings { drain: Duration::from_secs(600), ..settings() }).open(&[]).unwrap();
+    let settings = Settings { patience: Duration::from_secs(600), linger: Duration::ZERO, ..settings() };
+    let queues = device(&fake, settings).open(&[]).unwrap();
     fake.forget_log();
-    fake.state().stuck = vec![CommandNumber::DRAIN_QUEUE];
-    for _ in 0..10 {
+    fake.state().stuck = vec![CommandNumber::ABORT_QUEUE];
+    for _ in 0..300 {
         assert_eq!(queues[0].control.quiesce(), Quiet::Pending);
         assert_eq!(queues[1].control.quiesce(), Quiet::Pending);
     }
-    assert_eq!(fake.forget_log(), ["8 0x1"], "one command at a time");
+    assert_eq!(fake.forget_log(), ["9 0x1"], "one command at a time");
     fake.state().stuck.clear();
     fake.set(CMDSTATUS, 0);
     assert_eq!(quiet(&queues[1]), Quiet::Ready);
     assert_eq!(quiet(&queues[0]), Quiet::Ready);
-    assert_eq!(fake.forget_log(), ["8 0x2"], "the first one's outcome was kept for it");
+    assert_eq!(fake.forget_log(), ["9 0x2"], "the first one's outcome was kept for it");
 }
 
 #[test]
@@ -253,10 +293,8 @@ fn a_function_that_cannot_be_reset_loses_its_memory_and_only_if_it_keeps_that_it
         let fake = Arc::new(Fake::new());
         let (_arenas, ranges) = memory();
         let queues = device(&fake, settings()).open(&ranges).unwrap();
-        fake.state().errors = vec![
-            (CommandNumber::DRAIN_QUEUE, CommandError::HARDWARE),
-            (CommandNumber::RESET_QUEUE, CommandError::HARDWARE),
-        ];
+        let broken = |number| (number, CommandError::HARDWARE);
+        fake.state().errors = [CommandNumber::ABORT_QUEUE, CommandNumber::RESET_QUEUE].map(broken).to_vec();
         fake.state().refuses_reset = true;
         fake.state().refuses_unmap = refuses_unmap;
         assert_eq!(quiet(&queues[0]), expected);
