@@ -21,6 +21,7 @@ mod figures;
 mod format;
 mod help;
 mod host;
+mod idxd_model;
 mod input;
 mod interrupt;
 mod list;
@@ -47,6 +48,8 @@ use clap::Parser;
 use cli::{Cli, Command};
 use error::{Error, Exit};
 use plan::{RecvPlan, RunPlan, SendPlan};
+
+pub use idxd_model::idxd_model;
 
 /// Runs `accelbench` with this process's arguments.
 ///

@@ -17,7 +17,7 @@ pub(crate) struct ByteSize(pub(crate) u64);
 #[serde(transparent)]
 pub(crate) struct ByteRate(pub(crate) u64);
 
-/// A time, in seconds unless it says `ms`, `m` or `h`.
+/// A time, in seconds unless it says `us`, `ms`, `m` or `h`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Seconds(pub(crate) Duration);
 
@@ -70,6 +70,7 @@ impl FromStr for Seconds {
         let seconds = match unit {
             "" | "s" => 1.0,
             "ms" => 0.001,
+            "us" => 0.000_001,
             "m" | "min" => 60.0,
             "h" => 3600.0,
             _ => return Err(none()),
