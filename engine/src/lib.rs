@@ -26,3 +26,4 @@ pub mod selector;
 pub mod sender;
 mod sync;
 mod text;
+pub mod work;

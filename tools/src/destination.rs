@@ -47,7 +47,7 @@ pub(crate) fn receive(
     watch.hold();
     let figures = DestinationFigures::new(watch.measured(), &report);
     let first = connections.first_mut().ok_or(Error::NoConnection)?;
-    let (source, verdict) = close(&ram, figures, first)?;
+    let (source, verdict) = close(&ram, figures.clone(), first)?;
     Ok(Migrated {
         accelerator: device.accelerators.to_string(),
         provenance: accelerators::provenance(&accelerators),

@@ -9,6 +9,7 @@ use pageferry_accel::units::PageSize;
 use pageferry_engine::fallbacks::Fallbacks;
 use pageferry_engine::receiver::ReceiveReport;
 use pageferry_engine::sender::{RequestTime, SendReport};
+use pageferry_engine::work::Work;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::Measured;
@@ -31,10 +32,11 @@ pub(crate) struct SourceFigures {
     pub(crate) pages_by_method: MethodPages,
     pub(crate) fallbacks: FallbackCounts,
     pub(crate) baselines: BaselineCounts,
+    pub(crate) accelerators: Vec<WorkCounts>,
 }
 
 /// What the destination saw.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DestinationFigures {
     pub(crate) cpu_us: Option<f64>,
     pub(crate) seconds: f64,
@@ -44,6 +46,17 @@ pub(crate) struct DestinationFigures {
     pub(crate) zero_pages: u64,
     pub(crate) payload_bytes: u64,
     pub(crate) fallbacks: FallbackCounts,
+    pub(crate) accelerators: Vec<WorkCounts>,
+}
+
+/// What one accelerator did at one end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WorkCounts {
+    pub(crate) accelerator: String,
+    pub(crate) provenance: String,
+    pub(crate) requests: u64,
+    /// Zero pages included.
+    pub(crate) pages: u64,
 }
 
 /// How long requests took from submission until they were sent, in microseconds.
@@ -118,6 +131,7 @@ impl SourceFigures {
             pages_by_method: MethodPages::of(report),
             fallbacks: report.fallbacks.into(),
             baselines: report.baselines.into(),
+            accelerators: report.accelerators.iter().map(WorkCounts::from).collect(),
         }
     }
 }
@@ -133,7 +147,16 @@ impl DestinationFigures {
             zero_pages: report.zero_pages,
             payload_bytes: report.payload_bytes,
             fallbacks: report.fallbacks.into(),
+            accelerators: report.accelerators.iter().map(WorkCounts::from).collect(),
         }
+    }
+}
+
+impl From<&Work> for WorkCounts {
+    fn from(work: &Work) -> Self {
+        let Work { accelerator, provenance, requests, pages } = work;
+        let (accelerator, provenance) = (accelerator.clone(), provenance.to_string());
+        Self { accelerator, provenance, requests: *requests, pages: *pages }
     }
 }
 

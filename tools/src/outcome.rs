@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::figures::{BaselineCounts, FallbackCounts, MethodPages, RequestMicros};
+use crate::figures::{BaselineCounts, FallbackCounts, MethodPages, RequestMicros, WorkCounts};
 use crate::host::Host;
 use crate::source::Migrated;
 
@@ -60,6 +60,10 @@ pub(crate) struct Outcome {
     /// Likewise at the destination.
     pub(crate) destination_fallbacks: FallbackCounts,
     pub(crate) baselines: BaselineCounts,
+    /// What each accelerator did at the source, the one asked for first.
+    pub(crate) accelerators: Vec<WorkCounts>,
+    /// Likewise at the destination.
+    pub(crate) destination_accelerators: Vec<WorkCounts>,
     /// Whether memory was the same at both ends in all runs; null if it was not compared.
     pub(crate) verified: Option<bool>,
     /// All runs, in order.
@@ -136,6 +140,8 @@ impl Outcome {
             fallbacks: source.fallbacks,
             destination_fallbacks: destination.fallbacks,
             baselines: source.baselines,
+            accelerators: source.accelerators.clone(),
+            destination_accelerators: destination.accelerators.clone(),
             verified: verdict.as_ref().map(Result::is_ok),
             runs: vec![run],
         }
@@ -164,10 +170,15 @@ pub(crate) mod tests {
             "pages_by_method": { "raw": 990, "delta": 10 },
             "fallbacks": fallbacks(990, 0),
             "baselines": { "hits": 10, "misses": 990, "refused": 0, "evictions": 0 },
+            "accelerators": [
+                { "accelerator": "iaa-model", "provenance": "model", "requests": 15, "pages": 900 },
+                { "accelerator": "cpu", "provenance": "cpu", "requests": 2, "pages": 124 },
+            ],
         });
         let destination = json!({
             "cpu_us": 2000.0, "seconds": seconds, "rounds": 2, "frames": 17, "pages": 1000, "zero_pages": 24,
             "payload_bytes": 1_000_000, "fallbacks": fallbacks(0, 3),
+            "accelerators": [{ "accelerator": "cpu", "provenance": "cpu", "requests": 17, "pages": 1024 }],
         });
         Migrated {
             accelerator: "cpu".to_owned(),

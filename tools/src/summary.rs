@@ -1,6 +1,7 @@
 //! What was measured, in a line or two below the table.
 
 use crate::export::count;
+use crate::figures::WorkCounts;
 use crate::host::Host;
 use crate::input::Input;
 use crate::outcome::Outcome;
@@ -43,15 +44,40 @@ fn lines(transfer: &Transfer, outcomes: &[Outcome], host: &Host, way: &str) -> V
     let mut lines = vec![format!("Guest: {what}, pages of {}, {}.", transfer.page_size, rounds(outcomes))];
     lines.extend(pages(outcomes));
     lines.push(format!(
-        "Path:  {} workers at each end, {} pages a request, {} connection{}, {way}{limit}; {}.",
+        "Path:  {} CPU workers at each end, {} pages a request, {} connection{}, {way}{limit}; {}.",
         device.workers,
         transfer.max_pages,
         transfer.connections,
         if transfer.connections == 1 { "" } else { "s" },
         verified(outcomes)
     ));
+    lines.push(format!(
+        "Work:  {} at the source; {} at the destination.",
+        work(outcomes, |one| &one.accelerators),
+        work(outcomes, |one| &one.destination_accelerators)
+    ));
     lines.push(format!("Host:  {}.", machine(host)));
     lines
+}
+
+/// Which accelerators did how much in all, and what they are.
+fn work(outcomes: &[Outcome], of: impl Fn(&Outcome) -> &Vec<WorkCounts>) -> String {
+    let mut sums: Vec<WorkCounts> = Vec::new();
+    for one in outcomes.iter().flat_map(of) {
+        match sums.iter_mut().find(|sum| sum.accelerator == one.accelerator) {
+            Some(sum) => sum.requests += one.requests,
+            None => sums.push(one.clone()),
+        }
+    }
+    let words = |one: &WorkCounts| {
+        let what = match one.provenance.as_str() {
+            "cpu" => "",
+            "model" => " (a model, no hardware)",
+            other => &format!(" ({other})"),
+        };
+        format!("{} requests by {}{what}", count(one.requests), one.accelerator)
+    };
+    sums.iter().map(words).collect::<Vec<_>>().join(", ")
 }
 
 fn rounds(outcomes: &[Outcome]) -> String {

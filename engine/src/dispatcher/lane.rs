@@ -5,23 +5,28 @@ use std::time::Instant;
 use pageferry_accel::codec::deflate::Window;
 use pageferry_accel::method::Method;
 use pageferry_accel::queue::{
-    Accelerator, Attachment, Capabilities, Completion, OpenError, Queue, RefusalReason,
+    Accelerator, Attachment, Capabilities, Completion, OpenError, Provenance, Queue, RefusalReason,
 };
 use pageferry_accel::request::{Direction, Request};
 
 use super::health::{Admission, Health};
 use super::order::Order;
 use super::tally::Tally;
-use crate::sync::{AtomicUsize, Ordering::Relaxed};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use crate::work::Work;
 
 /// One accelerator and its queues.
 pub(super) struct Lane {
+    name: String,
+    provenance: Provenance,
     capabilities: Capabilities,
     stations: Vec<Station>,
     order: Order,
     /// For each group of the order, which queue is tried first for the next request.
     turns: Vec<AtomicUsize>,
     rings: bool,
+    requests: AtomicU64,
+    pages: AtomicU64,
 }
 
 /// A queue, and what is held against it.
@@ -53,10 +58,14 @@ impl Lane {
         let nodes: Vec<_> = queues.iter().map(|queue| queue.numa_node()).collect();
         let order = Order::new(&nodes);
         Ok(Self {
+            name: accelerator.name().to_owned(),
+            provenance: accelerator.provenance(),
             capabilities: decodable(accelerator.capabilities(), attachment.deflate_window),
             rings: queues.iter().all(|queue| queue.rings()),
             turns: (0..order.groups()).map(|_| AtomicUsize::new(0)).collect(),
             order,
+            requests: AtomicU64::new(0),
+            pages: AtomicU64::new(0),
             stations: queues.into_iter().map(|queue| Station { queue, health: Health::new() }).collect(),
         })
     }
@@ -125,15 +134,30 @@ impl Lane {
         Err(Declined { request, reason })
     }
 
+    /// What it did so far.
+    pub(super) fn work(&self) -> Work {
+        Work {
+            accelerator: self.name.clone(),
+            provenance: self.provenance,
+            requests: self.requests.load(Relaxed),
+            pages: self.pages.load(Relaxed),
+        }
+    }
+
     /// Appends whatever completed on its queues, each of which is judged by it.
     pub(super) fn poll(&self, completions: &mut Vec<Completion>, tally: &Tally) {
+        let (mut requests, mut pages) = (0, 0);
         for station in &self.stations {
             let before = completions.len();
             station.queue.poll(completions);
             for completion in &completions[before..] {
                 let probe = completion.request.probe;
                 let change = match &completion.result {
-                    Ok(()) => station.health.succeeded(probe),
+                    Ok(()) => {
+                        requests += 1;
+                        pages += u64::from(completion.request.pages().0);
+                        station.health.succeeded(probe)
+                    }
                     Err(failure) => {
                         tally.failed(failure);
                         station.health.failed(probe, Instant::now)
@@ -141,6 +165,10 @@ impl Lane {
                 };
                 tally.changed(change);
             }
+        }
+        if requests > 0 {
+            self.requests.fetch_add(requests, Relaxed);
+            self.pages.fetch_add(pages, Relaxed);
         }
     }
 }

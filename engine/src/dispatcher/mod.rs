@@ -22,6 +22,7 @@ use pageferry_accel::request::{Direction, Request};
 
 use crate::fallbacks::Fallbacks;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
+use crate::work::Work;
 use lane::{Declined, Lane, Reason};
 use tally::Tally;
 
@@ -75,6 +76,11 @@ impl Dispatcher {
             tally: Tally::new(),
             nodes: matters.then(|| Arc::clone(ram)),
         })
+    }
+
+    /// What each accelerator did so far, in the order of preference.
+    pub(crate) fn work(&self) -> Vec<Work> {
+        self.lanes.iter().map(Lane::work).collect()
     }
 
     /// How many requests all queues hold together.

@@ -17,9 +17,10 @@ use crate::fallbacks::Fallbacks;
 use crate::frame::{self, FrameId, Header, Kind, Limits, Report};
 use crate::handshake::Agreement;
 use crate::poll::{Collect, Turn};
+use crate::work::Work;
 
 /// Everything that arrived.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReceiveReport {
     /// Rounds that ended.
     pub rounds: u32,
@@ -33,6 +34,8 @@ pub struct ReceiveReport {
     pub payload_bytes: u64,
     /// Why requests went another way than straight through a device, and how many.
     pub fallbacks: Fallbacks,
+    /// What each accelerator did.
+    pub accelerators: Vec<Work>,
 }
 
 /// What the threads of a receiver share.
@@ -166,8 +169,9 @@ impl Crossing {
             return Err(error);
         }
         let answers = self.answers.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut report = lock(&self.tally).done;
+        let mut report = lock(&self.tally).done.clone();
         self.dispatcher.report(&mut report.fallbacks);
+        report.accelerators = self.dispatcher.work();
         Ok((report, answers, self.interrupts))
     }
 

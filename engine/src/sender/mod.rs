@@ -200,6 +200,7 @@ impl Sender {
         let mut report = landing.report;
         report.baselines = self.baselines.counters();
         self.dispatcher.report(&mut report.fallbacks);
+        report.accelerators = self.dispatcher.work();
         Ok((report, landing.connections))
     }
 

@@ -9,6 +9,7 @@ use pageferry_accel::request::Request;
 use pageferry_accel::run::Segment;
 
 use crate::fallbacks::Fallbacks;
+use crate::work::Work;
 
 /// Everything that was sent until now.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,8 @@ pub struct SendReport {
     pub request_time: RequestTime,
     /// What the cache of baselines did.
     pub baselines: BaselineCounters,
+    /// What each accelerator did.
+    pub accelerators: Vec<Work>,
 }
 
 /// Pages and payload bytes by method.

@@ -3,11 +3,12 @@
 use std::io::{self, Write};
 
 use super::Exporter;
+use crate::figures::WorkCounts;
 use crate::outcome::{Outcome, Report};
 
 pub(super) struct Csv;
 
-const HEAD: [&str; 25] = [
+const HEAD: [&str; 27] = [
     "method",
     "accelerator",
     "provenance",
@@ -33,6 +34,8 @@ const HEAD: [&str; 25] = [
     "verified",
     "runs",
     "destination_fallbacks",
+    "requests_by_accelerator",
+    "destination_requests_by_accelerator",
 ];
 
 impl Exporter for Csv {
@@ -78,7 +81,13 @@ fn fields(outcome: &Outcome) -> [String; HEAD.len()] {
         outcome.verified.map(|verified| verified.to_string()).unwrap_or_default(),
         outcome.runs.len().to_string(),
         list(&mut outcome.destination_fallbacks.fields().into_iter()),
+        list(&mut outcome.accelerators.iter().map(requests)),
+        list(&mut outcome.destination_accelerators.iter().map(requests)),
     ]
+}
+
+fn requests(work: &WorkCounts) -> (&str, u64) {
+    (&work.accelerator, work.requests)
 }
 
 fn quoted(field: &str) -> String {
