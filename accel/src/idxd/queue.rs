@@ -274,6 +274,10 @@ impl<W: Work> queue::Queue for Queue<W> {
         request.submitted = Instant::now();
         flight.deadline = request.submitted + self.settings.deadline;
         flight.request = Some(request);
+        if !flight.has_begun() && self.announcer.is_some() {
+            // There is nothing for the device to do, and so nothing that it would announce.
+            self.attachment.doorbell.ring();
+        }
         state.busy.push(flight);
         Ok(())
     }
