@@ -267,9 +267,9 @@ fn a_batch_that_did_not_run_fails_the_request() {
     let silicon = Silicon::new(8, 4);
     let queue = queue(&silicon, 4, 1);
     queue.submit(request()).unwrap();
-    silicon.complete(0, 0x06);
+    silicon.complete(0, 0x14);
     let completion = poll(&*queue).remove(0);
-    assert!(matches!(&completion.result, Err(Failure::Device { status, .. }) if status.contains("0x06")));
+    assert!(matches!(&completion.result, Err(Failure::Device { status, .. }) if status.contains("0x14")));
     queue.submit(completion.request).unwrap();
 }
 
