@@ -46,7 +46,13 @@ impl InstantDevice {
     /// How long the CPU has been the device so far, in seconds.
     #[must_use]
     pub fn seconds(&self) -> f64 {
-        ticks_to_seconds(self.ticks.load(Relaxed))
+        ticks_to_seconds(self.ticks())
+    }
+
+    /// The same in ticks.
+    #[must_use]
+    pub fn ticks(&self) -> u64 {
+        self.ticks.load(Relaxed)
     }
 
     fn serve(&self, descriptor: &Descriptor) {

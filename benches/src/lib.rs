@@ -2,6 +2,7 @@
 //! limits, and the stages of the data path held against them.
 
 pub mod clock;
+pub mod host_cost;
 pub mod instant;
 pub mod limits;
 pub mod null;

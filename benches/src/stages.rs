@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pageferry_accel::codec::{delta, xbzrle};
 use pageferry_accel::guest::{AnonymousMemory, GuestRam};
 use pageferry_accel::method::Method;
+use pageferry_accel::queue::Accelerator;
 use pageferry_accel::units::{Gpa, PageCount, PageIndex, PageSize};
 use pageferry_engine::dirty::DirtyBitmap;
 use pageferry_engine::handshake::MigrationId;
@@ -26,6 +27,17 @@ pub fn guest(bytes: u64) -> Arc<GuestRam> {
     Arc::new(GuestRam::new(Arc::new(memory), PageSize::Kib4).expect("whole pages"))
 }
 
+/// A guest of `bytes` without a zero page.
+///
+/// # Panics
+/// If the machine does not map that much.
+#[must_use]
+pub fn written(bytes: u64) -> Arc<GuestRam> {
+    let guest = guest(bytes);
+    pages(&guest).for_each(|page| guest.copy_in(page, &[7; 4096]));
+    guest
+}
+
 /// CPU time of migration thread and poller, in microseconds a page, with an accelerator that completes at once and a
 /// destination that takes frames as fast as they come.
 ///
@@ -33,22 +45,37 @@ pub fn guest(bytes: u64) -> Arc<GuestRam> {
 /// If the migration fails.
 #[must_use]
 pub fn host_us_per_page(guest: &Arc<GuestRam>, max_pages: u32) -> f64 {
-    const ROUNDS: u32 = 5;
-    let dirty = DirtyBitmap::all(guest);
     let config = SenderConfig::new(MigrationId([0; 16]), Selector::fixed(Method::Deflate));
     let config = SenderConfig { max_pages: PageCount(max_pages), ..config };
+    host_cpu(guest, Arc::new(Null), config, || 0.0)
+}
+
+/// The same with any accelerator, but for the seconds that `device` says the CPU has been the device itself.
+///
+/// # Panics
+/// If the migration fails.
+#[must_use]
+pub fn host_cpu(
+    guest: &Arc<GuestRam>,
+    accelerator: Arc<dyn Accelerator>,
+    config: SenderConfig,
+    device: impl Fn() -> f64,
+) -> f64 {
+    const ROUNDS: u32 = 5;
+    let dirty = DirtyBitmap::all(guest);
     let connection = sink(guest, ROUNDS + 1, guest.pages());
     let mut sender =
-        Sender::new(Arc::clone(guest), &[Arc::new(Null)], vec![connection], config).expect("a sender");
+        Sender::new(Arc::clone(guest), &[accelerator], vec![connection], config).expect("a sender");
     let mut round = || {
         sender.send_round(&dirty).expect("a round");
     };
     // Once before it counts, so that every buffer is there.
     round();
     median_of_5(|| {
-        let before = process_cpu();
+        let (before, of_device) = (process_cpu(), device());
         round();
-        (process_cpu() - before).as_secs_f64() * 1e6 / guest.pages() as f64
+        let spent = (process_cpu() - before).as_secs_f64() - (device() - of_device);
+        spent * 1e6 / guest.pages() as f64
     })
 }
 
