@@ -86,6 +86,23 @@ fn pages_arrive_whatever_they_were_encoded_by() {
 }
 
 #[test]
+fn deltas_and_their_crcs_share_a_batch_where_they_fit() {
+    for (max_batch, phases) in [(24 + 2, 1), (24 + 1, 2), (1, 2)] {
+        let mut ferry = Ferry::new(&facts(true, max_batch), PageSize::Kib4);
+        pages().for_each(|page| ferry.source.write(page, |byte| b"dirty pages"[byte % 11]));
+        ferry.carry(Method::Raw, ChecksumKind::Crc32c).unwrap();
+        pages().for_each(|page| ferry.source.change(page, 3, 20));
+        (ferry.desk.phases, ferry.desk.engine.log) = (0, Vec::new());
+        ferry.carry(Method::Delta, ChecksumKind::Crc32c).unwrap();
+        assert_eq!((ferry.desk.phases, ferry.desk.engine.log.len()), (phases, 24 + 2));
+        let fences = |descriptor: &&Descriptor| descriptor.flags().contains(DescriptorFlags::FENCE);
+        let fenced: Vec<_> = ferry.desk.engine.log.iter().filter(fences).map(Descriptor::opcode).collect();
+        let expected: &[_] = if phases == 1 { &[Opcode::CRC_GENERATION] } else { &[] };
+        assert_eq!(fenced, expected);
+    }
+}
+
+#[test]
 fn raw_pages_take_one_descriptor_a_piece_and_one_phase() {
     let mut ferry = Ferry::new(&facts(true, 1024), PageSize::Kib4);
     pages().for_each(|page| ferry.source.write(page, |byte| b"dirty pages"[byte % 11]));

@@ -24,6 +24,17 @@ pub(super) enum Mishap {
     Answer(DsaCompletion),
 }
 
+/// What a member that fails ends of its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// Nothing: members behind a fence run too.
+    Nothing,
+    /// What is behind a fence.
+    AtFence,
+    /// All of it.
+    AtOnce,
+}
+
 /// Says what goes wrong with a descriptor, given how many ran before it.
 type Mishaps<'a> = Box<dyn FnMut(usize, &Descriptor) -> Option<Mishap> + 'a>;
 
@@ -31,15 +42,15 @@ pub(super) struct Engine<'a> {
     pub(super) opcodes: OpcodeSet,
     /// Asked before every descriptor.
     pub(super) mishap: Mishaps<'a>,
-    /// Whether a member that fails ends its batch, without a fence too.
-    pub(super) stops_at_failure: bool,
+    /// What a member that fails ends.
+    pub(super) failure_ends: Ends,
     /// Every descriptor that ran.
     pub(super) log: Vec<Descriptor>,
 }
 
 impl Engine<'_> {
     pub(super) fn new(opcodes: OpcodeSet) -> Self {
-        Self { opcodes, mishap: Box::new(|_, _| None), stops_at_failure: false, log: Vec::new() }
+        Self { opcodes, mishap: Box::new(|_, _| None), failure_ends: Ends::AtFence, log: Vec::new() }
     }
 
     /// Runs a phase as one batch.
@@ -48,8 +59,10 @@ impl Engine<'_> {
         for index in 0..outbox.len() {
             let descriptor = outbox.descriptor(index);
             let fenced = descriptor.flags().contains(DescriptorFlags::FENCE);
-            if failed && (fenced || self.stops_at_failure) {
-                return;
+            match self.failure_ends {
+                Ends::AtOnce if failed => return,
+                Ends::AtFence if failed && fenced => return,
+                _ => {}
             }
             let record = match (self.mishap)(self.log.len(), &descriptor) {
                 None => self.work(&descriptor, None),

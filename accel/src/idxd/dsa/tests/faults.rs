@@ -144,7 +144,7 @@ fn members_that_a_failed_batch_left_out_run_later_and_once() {
     let mut pair = Pair::new(&facts(true, 1024), PageSize::Kib4, 64, false);
     prefer(&pair.desk, Way::Resume);
     pair.fill();
-    pair.desk.engine.stops_at_failure = true;
+    pair.desk.engine.failure_ends = Ends::AtOnce;
     pair.desk.engine.mishap =
         Box::new(|at, _| (at % 9 == 8).then_some(Mishap::Fault { after: 512, write: false }));
     let (resumed, _) = pair.assert_same(Method::Delta);
@@ -173,6 +173,26 @@ fn what_is_made_of_copies_waits_until_all_of_them_are_there() {
         None
     });
     pair.assert_same(Method::Delta);
+    let fenced = |descriptor: &&Descriptor| descriptor.flags().contains(DescriptorFlags::FENCE);
+    let fences = pair.desk.engine.log.iter().filter(fenced).count();
+    assert_eq!(fences, 0, "what is posted alone or later needs no fence, and the first one did not run");
+}
+
+#[test]
+fn what_was_made_of_copies_that_were_not_there_is_made_again() {
+    for deltas in [true, false] {
+        let mut pair = Pair::new(&facts(deltas, 1024), PageSize::Kib4, 64, true);
+        prefer(&pair.desk, Way::Resume);
+        pair.fill();
+        pair.assert_same(Method::Delta);
+        pair.age();
+        pair.desk.engine.failure_ends = Ends::Nothing;
+        pair.desk.engine.mishap = Box::new(|_, descriptor| {
+            let copies = descriptor.opcode() == Opcode::COPY_WITH_CRC && descriptor.bytes == 4096;
+            copies.then_some(Mishap::Fault { after: 8, write: false })
+        });
+        pair.assert_same(Method::Delta);
+    }
 }
 
 #[test]

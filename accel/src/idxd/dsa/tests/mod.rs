@@ -29,7 +29,7 @@ use crate::queue::{Accelerator, Attachment, Failure, Queue};
 use crate::request::{Detours, Request};
 use crate::run::{Run, Segment};
 use crate::units::{Gpa, PageCount, PageIndex, PageSize};
-use engine::{Engine, Mishap};
+use engine::{Ends, Engine, Mishap};
 use pageferry_bindings::idxd::descriptor::Descriptor;
 
 const PAGES: PageCount = PageCount(24);
