@@ -6,6 +6,7 @@ pub mod flaky;
 pub mod guest;
 pub mod hammer;
 pub mod hostile;
+pub mod models;
 pub mod peers;
 pub mod single;
 pub mod throttle;
