@@ -20,15 +20,15 @@ pub struct Patience {
     pub deadline: Duration,
     /// For a command.
     pub command: Duration,
-    /// For a queue that is drained.
-    pub drain: Duration,
+    /// For a queue that is to be quiet, before it is aborted.
+    pub linger: Duration,
 }
 
 impl Default for Patience {
     /// As good as for ever.
     fn default() -> Self {
         let long = Duration::from_secs(60);
-        Self { deadline: long, command: long, drain: long }
+        Self { deadline: long, command: long, linger: long }
     }
 }
 
@@ -47,8 +47,8 @@ pub fn model(profile: Profile, plan: FaultPlan) -> Arc<Model> {
 /// If the function is not a DSA or IAA that can be used.
 #[must_use]
 pub fn accelerator(function: Arc<dyn Function>, patience: Patience) -> Arc<dyn Accelerator> {
-    let Patience { deadline, command, drain } = patience;
-    let settings = Settings { patience: command, drain, ..Settings::default() };
+    let Patience { deadline, command, linger } = patience;
+    let settings = Settings { patience: command, linger, ..Settings::default() };
     let device = VfioDevice::new(function, settings).expect("a function that can be brought up");
     let kind = device.kind();
     over(Arc::new(device), kind, deadline)
