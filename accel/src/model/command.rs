@@ -7,26 +7,21 @@ use zerocopy::FromZeros;
 
 use super::profile::Profile;
 use super::registers::Registers;
-use super::state::State;
+use super::state::{Entry, State};
 
 /// A command that is being carried out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
     command: Command,
+    /// How many descriptors had arrived when it was given: it waits for those.
+    arrived: u64,
     /// The queues that it waits for, once it has begun.
-    waits: Option<Wait>,
-}
-
-/// What a command waits for: descriptors of these queues that arrived before this one.
-#[derive(Clone, Copy, Debug)]
-struct Wait {
-    queues: u64,
-    before: u64,
+    queues: Option<u64>,
 }
 
 impl Pending {
-    pub(super) const fn new(command: Command) -> Self {
-        Self { command, waits: None }
+    pub(super) const fn new(command: Command, arrived: u64) -> Self {
+        Self { command, arrived, queues: None }
     }
 }
 
@@ -40,21 +35,20 @@ impl State {
     /// Goes on with the command that is pending, if there is one. Says whether it raises an interrupt now.
     pub(super) fn carry_out(&mut self, profile: &Profile) -> bool {
         let Some(pending) = self.command else { return false };
-        let wait = match pending.waits {
-            Some(wait) => wait,
+        let queues = match pending.queues {
+            Some(queues) => queues,
             None => match self.begin(profile, pending.command) {
                 Ok(Begun::Done) => return self.finish(pending.command, CommandError::NONE),
-                Ok(Begun::Wait(queues)) => Wait { queues, before: self.arrived },
+                Ok(Begun::Wait(queues)) => queues,
                 Err(error) => return self.finish(pending.command, error),
             },
         };
-        self.command = Some(Pending { waits: Some(wait), ..pending });
-        let waited =
-            |entry: &super::state::Entry| wait.queues >> entry.queue & 1 == 1 && entry.arrival < wait.before;
+        self.command = Some(Pending { queues: Some(queues), ..pending });
+        let waited = |entry: &Entry| queues >> entry.queue & 1 == 1 && entry.arrival < pending.arrived;
         if self.entries.iter().any(waited) {
             return false;
         }
-        self.end(profile, pending.command, wait.queues);
+        self.end(profile, pending.command, queues);
         self.finish(pending.command, CommandError::NONE)
     }
 

@@ -175,7 +175,7 @@ impl Model {
                 state.commands_ignored += 1;
                 continue;
             }
-            state.command = Some(Pending::new(command));
+            state.command = Some(Pending::new(command, state.arrived));
             state.registers.command_status = CommandStatus(CommandStatus::ACTIVE);
             self.shared.wake(&mut state);
         }

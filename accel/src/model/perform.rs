@@ -178,7 +178,7 @@ impl Performer<'_> {
             }
         };
         let byte = byte.unwrap_or_else(|| self.plan.draw(number, u64::MAX - 1) % bytes.max(1));
-        (byte < bytes).then(|| start + byte)
+        (byte < bytes).then(|| start.wrapping_add(byte))
     }
 
     /// Makes a record wrong as planned, where it has what is to be wrong.

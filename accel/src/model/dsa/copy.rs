@@ -9,8 +9,10 @@ use crate::model::memory::MemoryFault;
 /// Copies, from the end if the destination begins within the source.
 pub(super) fn memory_move(job: &Job) -> Outcome {
     let (source, destination) = (job.descriptor.source, job.descriptor.destination);
-    let offset = destination.wrapping_sub(source);
-    if offset != 0 && offset < u64::from(job.descriptor.bytes) {
+    let (offset, bytes) = (destination.wrapping_sub(source), u64::from(job.descriptor.bytes));
+    // What runs over the end of all addresses faults there, from the front.
+    let ends = source.checked_add(bytes).and(destination.checked_add(bytes));
+    if offset != 0 && offset < bytes && ends.is_some() {
         return move_backwards(job);
     }
     let mut buffer = [0; CHUNK];

@@ -130,7 +130,7 @@ pub(super) fn apply(job: &Job) -> Outcome {
         if let Some(status) = objection(job, entries, index) {
             return Ok(failed(status));
         }
-        let place = job.descriptor.destination + offset(entry) as u64;
+        let place = job.descriptor.destination.wrapping_add(offset(entry) as u64);
         job.memory
             .write(place, &entry[2..])
             .map_err(|fault| apply_stopped(job, entries, index, fault, Operand::Second))?;

@@ -136,12 +136,12 @@ fn a_fault_of_the_list_says_how_far_it_came() {
 
 #[test]
 fn members_have_numbers_of_their_own() {
-    let plan = FaultPlan::one(When::At(3), Fault::HardwareError).and(When::At(5), Fault::HardwareError);
+    let plan = FaultPlan::one(When::At(3), Fault::HardwareError).and(When::At(33), Fault::HardwareError);
     let mut rig = Rig::new(Profile::spr_dsa(), Timing::at_once(), plan);
     let mut list = rig.block(4096);
-    batch(&mut rig, &mut list, &[noop(F::empty()); 4]);
+    batch(&mut rig, &mut list, &[noop(F::empty()); 32]);
     assert_eq!(statuses(&rig, 4), [1, 1, 0x20, 1], "0 is the batch");
-    assert_eq!(rig.run(noop(F::empty())).status, 0x20, "5 is what follows it");
+    assert_eq!(rig.run(noop(F::empty())).status, 0x20, "33 is what follows it");
     assert_eq!(rig.model.misdeeds().hardware_errors, 2);
 }
 

@@ -288,3 +288,50 @@ fn what_no_record_can_tell_is_told_by_the_error_register() {
         assert_eq!(rig.status(0), 0);
     }
 }
+
+#[test]
+fn whatever_is_submitted_the_next_descriptor_is_done_too() {
+    for (seed, profile) in [(1, Profile::dsa_full()), (2, Profile::spr_iaa())] {
+        let rig = Rig::of(profile);
+        let memory = rig.block(64 << 10);
+        let near = memory.address().0;
+        let plan = FaultPlan { seed, rules: Vec::new() };
+        for number in 0..4000 {
+            let mut purpose = 0;
+            let mut draw = |choices: u64| {
+                purpose += 1;
+                plan.draw(number, purpose) % choices
+            };
+            let mut word = || match draw(8) {
+                0 => 0,
+                1 => u64::MAX - draw(200),
+                2 => draw(u64::MAX),
+                3 => near + draw(64 << 10),
+                _ => near + draw(1 << 10) * 64,
+            };
+            let mut job = Descriptor { source: word(), destination: word(), ..Descriptor::default() };
+            for operand in job.operands.chunks_exact_mut(8) {
+                operand.copy_from_slice(&word().to_le_bytes());
+            }
+            let opcode = match draw(4) {
+                0 => draw(0x100),
+                1 => 0x42 + draw(3),
+                _ => draw(0x12),
+            };
+            let flags = (1 << draw(24)) & draw(1 << 24) | if draw(4) > 0 { USUAL.bits().into() } else { 0 };
+            job.flags_and_opcode = u32::try_from(opcode << 24 | flags).unwrap();
+            job.bytes = u32::try_from(match draw(3) {
+                0 => draw(100) * 8,
+                1 => draw(1 << 20),
+                _ => draw(1 << 32),
+            })
+            .unwrap();
+            job.completion_address = rig.record_address(0) + if draw(8) == 0 { 8 } else { 0 };
+            assert_eq!(rig.submit_as_is(&job), Submission::Taken);
+            rig.submit(1, Descriptor::new(Opcode::NOOP, USUAL));
+            rig.record(1);
+            // SAFETY: the model has done all that it was given.
+            unsafe { rig.records.as_ptr().add(64).write_volatile(0) };
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Commands: their errors, what they wait for, and what they leave behind.
 
+use std::time::Duration;
+
 use pageferry_bindings::idxd::command::{Command, CommandError as E, CommandNumber as C};
 use pageferry_bindings::idxd::descriptor::Descriptor;
 use pageferry_bindings::idxd::opcode::Opcode;
@@ -9,7 +11,7 @@ use pageferry_bindings::idxd::tables::{
 };
 use zerocopy::IntoBytes;
 
-use super::{Rig, USUAL, dedicated};
+use super::{Rig, USUAL, dedicated, wait_for};
 use crate::model::fault::{Fault, FaultPlan, When};
 use crate::model::profile::Profile;
 use crate::model::{Submission, Timing};
@@ -219,6 +221,18 @@ fn a_drain_waits_for_what_never_completes_and_an_abort_does_not() {
             assert_eq!(rig.record(3).status, 1);
         }
     }
+}
+
+#[test]
+fn a_drain_waits_only_for_what_was_there_before_it() {
+    let plan =
+        FaultPlan::one(When::At(0), Fault::Late(Duration::from_millis(20))).and(When::At(1), Fault::Never);
+    let rig = Rig::new(Profile::spr_dsa(), Timing::at_once(), plan);
+    assert_eq!(rig.submit(0, Descriptor::new(Opcode::NOOP, USUAL)), Submission::Taken);
+    rig.start(C::DRAIN_QUEUE, 1);
+    assert_eq!(rig.submit(1, Descriptor::new(Opcode::NOOP, USUAL)), Submission::Taken);
+    let ended = wait_for("the drain", || rig.command_status().filter(|status| !status.is_active()));
+    assert_eq!((ended.error(), rig.status(0), rig.status(1)), (E::NONE, 1, 0));
 }
 
 #[test]

@@ -235,9 +235,9 @@ fn a_device_that_is_gone_reads_as_ones_and_takes_nothing() {
 fn nothing_is_touched_once_a_reset_has_returned() {
     for _ in 0..40 {
         let rig = rig(FaultPlan::none());
-        let mut memory = rig.block(1 << 20);
+        let mut memory = rig.block(1 << 17);
         for index in 0..8 {
-            rig.submit(index, descriptor(Opcode::FILL, u64::MAX, memory.address().0, 1 << 20));
+            rig.submit(index, descriptor(Opcode::FILL, u64::MAX, memory.address().0, 1 << 17));
         }
         rig.model.reset().unwrap();
         memory.fill(0);
