@@ -115,12 +115,18 @@ impl Mend {
         if !self.is_active() {
             self.begin(outbox, barrier);
         }
-        let mut ran = false;
+        let (mut ran, mut all_ran) = (false, true);
+        let before = *detours;
         for at in 0..self.posted.len() {
             let record = outbox.record(at);
             ran |= record.status != 0;
+            all_ran &= record.status != 0;
             // SAFETY: the caller's word.
             unsafe { self.look(self.posted[at], &record, choice, detours) }?;
+        }
+        if !all_ran && *detours == before {
+            // No member stopped the batch: the fault was on its list.
+            detours.page_faults_resumed += 1;
         }
         self.idle_rounds = if ran { 0 } else { self.idle_rounds + 1 };
         if self.idle_rounds == IDLE_ROUNDS {
