@@ -155,17 +155,11 @@ impl IaaWork {
     ) -> Descriptor {
         let mut flags = self.flags;
         flags.set(DescriptorFlags::CRC_RFC3720, request.checksum_kind == ChecksumKind::Crc32c);
-        // The whole stream, of however many blocks, to the end of the last.
-        let whole = DecompressFlags::ENABLE
-            | DecompressFlags::FLUSH_OUTPUT
-            | DecompressFlags::STOP_ON_END
-            | DecompressFlags::CHECK_FOR_END
-            | DecompressFlags::SELECT_FINAL;
         let operands = IaaOperands { max_destination_bytes: length(bytes), ..IaaOperands::default() };
         let descriptor = Descriptor {
             source: request.payload.address().offset(encoded).0,
             bytes: segment.bytes,
-            operation_flags: whole.bits(),
+            operation_flags: WHOLE_STREAM.bits(),
             ..Descriptor::new(Opcode::DECOMPRESS, flags)
         };
         descriptor.with_operands(&operands)
@@ -229,6 +223,13 @@ impl IaaWork {
         &request.payload.bytes()[part.encoded..part.encoded + self.page_size.bytes_of(part.pages)]
     }
 }
+
+/// The whole stream, of however many blocks, to the end of the last.
+pub(super) const WHOLE_STREAM: DecompressFlags = DecompressFlags::ENABLE
+    .union(DecompressFlags::FLUSH_OUTPUT)
+    .union(DecompressFlags::STOP_ON_END)
+    .union(DecompressFlags::CHECK_FOR_END)
+    .union(DecompressFlags::SELECT_FINAL);
 
 fn data_runs(runs: &[Run]) -> impl Iterator<Item = &Run> {
     runs.iter().filter(|run| run.content == Content::Data)

@@ -10,6 +10,7 @@ use pageferry_bindings::idxd::status::{AnalyticsError, IaaStatus};
 
 use super::phase::{Phase, Settled, succeeded};
 use super::tables::{Codes, Pass};
+use super::verify::Question;
 use super::{IaaWork, length};
 use crate::baseline::Baseline;
 use crate::checksum::ChecksumKind;
@@ -26,29 +27,37 @@ const MIN_PIECE_PAGES: u32 = 4;
 /// What is kept of a request while it is encoded.
 pub(super) struct Encoding {
     pub(super) codes: Codes,
-    pass: Pass,
+    stage: Stage,
     /// The request's runs, with the zero pages apart.
     runs: Vec<Run>,
     pieces: Vec<Piece>,
     detours: Detours,
 }
 
+/// What the device is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Count,
+    Compress,
+    Verify,
+}
+
 /// Pages that follow each other, and what became of them.
 #[derive(Clone, Copy, Debug)]
-struct Piece {
-    first: PageIndex,
-    pages: PageCount,
+pub(super) struct Piece {
+    pub(super) first: PageIndex,
+    pub(super) pages: PageCount,
     source: HostAddress,
     /// Where its part of the payload begins: as many bytes before it as pages are before it, so that any piece fits.
-    offset: usize,
+    pub(super) offset: usize,
     /// Its encoded bytes and the checksum of its pages; nothing if it did not shrink.
-    encoded: Option<Encoded>,
+    pub(super) encoded: Option<Encoded>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Encoded {
-    bytes: u32,
-    crc: u32,
+pub(super) struct Encoded {
+    pub(super) bytes: u32,
+    pub(super) crc: u32,
 }
 
 impl Encoding {
@@ -56,7 +65,7 @@ impl Encoding {
     pub(super) fn new(codes: Block, max_pages: usize) -> Self {
         Self {
             codes: Codes::new(codes),
-            pass: Pass::Compress,
+            stage: Stage::Compress,
             runs: Vec::with_capacity(max_pages),
             pieces: Vec::with_capacity(max_pages),
             detours: Detours::default(),
@@ -73,7 +82,7 @@ impl IaaWork {
         &self,
         request: &Request,
         encoding: &mut Encoding,
-        histograms: &Block,
+        scratch: &Block,
         phase: &mut Phase,
         outbox: &mut Outbox<IaaCompletion>,
     ) -> Result<(), String> {
@@ -81,13 +90,16 @@ impl IaaWork {
             return Err(format!("it encodes by deflate alone; {} was asked for", request.method));
         }
         encoding.detours = Detours::default();
+        encoding.stage = Stage::Compress;
         self.cut(request, encoding)?;
         if encoding.pieces.is_empty() {
             return Ok(());
         }
-        encoding.pass = self.tables.prepare(&mut encoding.codes);
-        match encoding.pass {
-            Pass::Count => self.post_counting(encoding, histograms, phase, outbox),
+        match self.tables.prepare(&mut encoding.codes) {
+            Pass::Count => {
+                encoding.stage = Stage::Count;
+                self.post_counting(encoding, scratch, phase, outbox);
+            }
             Pass::Compress => self.post_compression(request, encoding, phase, outbox),
         }
         Ok(())
@@ -101,24 +113,37 @@ impl IaaWork {
         &self,
         request: &mut Request,
         encoding: &mut Encoding,
-        histograms: &Block,
+        scratch: &Block,
         phase: &mut Phase,
         outbox: &mut Outbox<IaaCompletion>,
     ) -> Result<bool, String> {
-        let Encoding { codes, pieces, pass, detours, .. } = encoding;
-        let settled = phase.settle(outbox, |part, record| match pass {
-            Pass::Count => succeeded(record),
-            Pass::Compress => self.compressed(&mut pieces[part], record),
+        let Encoding { codes, pieces, stage, detours, .. } = encoding;
+        let settled = phase.settle(outbox, |part, record| match stage {
+            Stage::Count => succeeded(record),
+            Stage::Compress => self.compressed(&mut pieces[part], record),
+            Stage::Verify => {
+                let (piece, question) = Question::of(part);
+                self.verified(&pieces[piece], question, record)
+            }
         })?;
         if let Settled::Again(descriptors) = settled {
             detours.page_faults_resumed += descriptors;
             return Ok(true);
         }
-        if *pass == Pass::Count {
-            self.tables.learn(codes, &sum(histograms, pieces.len()), pieces.len());
-            *pass = Pass::Compress;
-            phase.next(outbox);
-            self.post_compression(request, encoding, phase, outbox);
+        phase.next(outbox);
+        match stage {
+            Stage::Count => {
+                self.tables.learn(codes, &sum(scratch, pieces.len()), pieces.len());
+                *stage = Stage::Compress;
+                self.post_compression(request, encoding, phase, outbox);
+            }
+            Stage::Compress if self.config.verify => {
+                *stage = Stage::Verify;
+                self.post_verification(request, pieces, scratch, phase, outbox);
+            }
+            Stage::Compress | Stage::Verify => {}
+        }
+        if outbox.len() > 0 {
             return Ok(true);
         }
         self.complete(request, encoding);

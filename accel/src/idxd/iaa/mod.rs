@@ -12,6 +12,7 @@ mod phase;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,12 +38,16 @@ use encode::Encoding;
 use phase::Phase;
 pub use tables::Huffman;
 use tables::{Codes, Tables};
+use verify::Question;
 
 /// What an IAA is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IaaConfig {
     /// Which codes it compresses with.
     pub huffman: Huffman,
+    /// Whether the device decodes what it compressed before that is sent, so that what it did wrong goes to another
+    /// accelerator and not to the destination.
+    pub verify: bool,
     /// Whether the CPU looks for zero pages before the device sees any.
     pub detect_zero: bool,
     /// How many requests each queue holds.
@@ -61,6 +66,7 @@ impl Default for IaaConfig {
         let QueueSettings { requests, deadline } = QueueSettings::default();
         Self {
             huffman: Huffman::default(),
+            verify: true,
             detect_zero: true,
             requests,
             deadline,
@@ -170,7 +176,7 @@ struct Slot {
     phase: Phase,
     encoding: Encoding,
     decoding: Decoding,
-    /// Histograms of an encoding, or the pages of a decoding that are copied afterwards.
+    /// Histograms of an encoding, nothing while it is verified, or the pages of a decoding that are copied afterwards.
     scratch: Block,
     /// Why the request was not even begun.
     refused: Option<String>,
@@ -220,7 +226,7 @@ impl Work for IaaWork {
 
     /// Each page may be a run, and each a segment.
     fn max_descriptors(&self) -> usize {
-        self.max_pages
+        self.max_pages * if self.config.verify { Question::COUNT } else { 1 }
     }
 
     fn slot_bytes(&self) -> usize {
@@ -230,7 +236,7 @@ impl Work for IaaWork {
     fn slot(&self, memory: Block) -> Slot {
         let (codes, scratch) = memory.split(CODES_BYTES);
         Slot {
-            phase: Phase::with_capacity(self.max_pages),
+            phase: Phase::with_capacity(self.max_descriptors()),
             encoding: Encoding::new(codes, self.max_pages),
             decoding: Decoding::new(self.max_pages),
             scratch,

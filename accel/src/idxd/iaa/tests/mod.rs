@@ -3,3 +3,4 @@ mod decoding;
 mod encoding;
 mod modelled;
 mod opening;
+mod verifying;

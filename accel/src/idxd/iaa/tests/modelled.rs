@@ -16,7 +16,7 @@ use crate::units::PageSize;
 
 const HUFFMANS: [Huffman; 3] = [Huffman::Fixed, Huffman::Dynamic, Huffman::Canned];
 
-fn modelled(config: IaaConfig, plan: FaultPlan) -> (Bench, Arc<Model>) {
+pub(super) fn modelled(config: IaaConfig, plan: FaultPlan) -> (Bench, Arc<Model>) {
     let model = Model::new(Profile::spr_iaa(), Timing::at_once(), plan).unwrap();
     let device = VfioDevice::new(Arc::new(model.function()), Settings::default()).unwrap();
     (Bench::on(Arc::new(device), config, PageSize::Kib4), model)
@@ -66,7 +66,7 @@ fn whatever_goes_wrong_a_request_is_done_or_untouched() {
     for (seed, huffman) in (0..9).zip(HUFFMANS.into_iter().cycle()) {
         let plan = FaultPlan { seed, ..FaultPlan::none() }
             .and(When::PerMillion(60_000), Fault::PageFault { operand: None, byte: None })
-            .and(When::PerMillion(20_000), Fault::HardwareError);
+            .and(When::PerMillion(8_000), Fault::HardwareError);
         let (source, _) = modelled(IaaConfig { huffman, ..config() }, plan.clone());
         let (destination, _) = modelled(config(), plan);
         source.fill(|page| page == 22);
