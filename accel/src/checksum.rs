@@ -97,11 +97,14 @@ impl PageCrc {
     /// For pages of `page_bytes`.
     #[must_use]
     pub fn new(kind: ChecksumKind, page_bytes: usize) -> Self {
-        let past_a_page = |crc: u32| kind.combine(crc, 0, page_bytes as u64);
+        // Of each bit, and then, the map being linear, of each value of a byte from one with a bit less.
+        let past_a_page = |bit: u32| kind.combine(1 << bit, 0, page_bytes as u64);
         let mut tables = Box::new([[0; 256]; 4]);
-        for (byte, table) in (0_u32..).zip(tables.iter_mut()) {
-            for (value, entry) in (0_u32..).zip(table.iter_mut()) {
-                *entry = past_a_page(value << (8 * byte));
+        for (first_bit, table) in (0..).step_by(8).zip(tables.iter_mut()) {
+            for bit in 0..8 {
+                let (known, new) = table.split_at_mut(1 << bit);
+                let of_bit = past_a_page(first_bit + bit);
+                new.iter_mut().zip(known).for_each(|(new, known)| *new = *known ^ of_bit);
             }
         }
         Self { past_a_page: tables }
