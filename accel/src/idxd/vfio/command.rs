@@ -82,11 +82,6 @@ impl CommandRegister {
         }
     }
 
-    /// The device was reset: whatever was being carried out is not any more.
-    pub(super) fn forget(&self) {
-        *self.state() = State::default();
-    }
-
     fn put(&self, state: &mut State, owner: u8, command: Command) -> Result<(), Cause> {
         state.ended.retain(|&(whose, _)| whose != owner);
         state.running = Some(owner);

@@ -64,7 +64,7 @@ impl QueueQuieter {
         let timed_out = Cause::TimedOut { waited, polls: step.polls };
         let Some(command) = self.command(step.stage) else {
             let over =
-                late(self.linger) || self.session.registers().is_empty(&self.session.facts, self.queue)?;
+                waited > self.linger || self.session.registers().is_empty(&self.session.facts, self.queue)?;
             return Ok(if over { Next::Stage(Stage::Abort) } else { Next::Wait });
         };
         if !step.given {

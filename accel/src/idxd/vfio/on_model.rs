@@ -12,11 +12,11 @@ use std::time::Duration;
 use pageferry_bindings::idxd::descriptor::Descriptor;
 use vfio_bindings::bindings::vfio::{VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX};
 
-use super::trial::{Move, moves_memory};
+use super::trial::{Move, moves_memory, quiet, wait_for};
 use super::user::UserFunction;
 use super::{Settings, VfioDevice};
 use crate::dma::{Arena, DmaRange};
-use crate::idxd::device::{Device, Quiet, WorkQueue};
+use crate::idxd::device::{Device, Quiet};
 use crate::idxd::function::Function;
 use crate::idxd::portal::PortalRefusal;
 use crate::model::fault::{Fault, FaultPlan, When};
@@ -67,15 +67,6 @@ fn device(function: impl Function + 'static, settings: Settings) -> VfioDevice {
 /// Whether nothing of a range is in a model's memory.
 fn is_unmapped(memory: &DeviceMemory, range: &DmaRange) -> bool {
     memory.check(range.host.0, 1, false).is_err()
-}
-
-fn quiet(queue: &WorkQueue) -> Quiet {
-    loop {
-        match queue.control.quiesce() {
-            Quiet::Pending => thread::yield_now(),
-            quiet => return quiet,
-        }
-    }
 }
 
 fn profiles() -> [Profile; 3] {
@@ -187,7 +178,7 @@ fn a_descriptor_that_never_completes_is_aborted_and_its_queue_goes_on() {
 fn queues_that_are_dropped_with_work_that_never_ends_leave_nothing_mapped() {
     let plan = FaultPlan::one(When::From(0), Fault::Never);
     let model = model(Profile::spr_dsa(), plan);
-    let patience = Duration::from_millis(5);
+    let patience = Duration::from_millis(500);
     let device = device(model.function(), Settings { patience, ..Settings::default() });
     let arena = Arena::new(1, Move::BLOCK_BYTES).unwrap();
     let queues = device.open(&[arena.range()]).unwrap();
@@ -205,9 +196,7 @@ fn a_device_that_was_reset_by_itself_is_brought_up_again() {
     let arena = Arena::new(3, Move::BLOCK_BYTES).unwrap();
     let queues = device.open(&[arena.range()]).unwrap();
     Move::new(&arena, 1).submit(&queues[0]);
-    while model.misdeeds().resets == 0 {
-        thread::yield_now();
-    }
+    wait_for("the fault", || (model.misdeeds().resets > 0).then_some(()));
     assert_eq!(quiet(&queues[0]), Quiet::Ready);
     for (queue, seed) in [(&queues[0], 2), (&queues[3], 3)] {
         let work = Move::new(&arena, seed);
@@ -224,9 +213,7 @@ fn a_device_that_is_gone_loses_its_memory() {
     let arena = Arena::new(1, Move::BLOCK_BYTES).unwrap();
     let queues = device.open(&[arena.range()]).unwrap();
     Move::new(&arena, 1).submit(&queues[0]);
-    while model.misdeeds().gone == 0 {
-        thread::yield_now();
-    }
+    wait_for("the fault", || (model.misdeeds().gone > 0).then_some(()));
     assert_eq!(quiet(&queues[0]), Quiet::Gone);
     assert_eq!(quiet(&queues[1]), Quiet::Gone);
     assert!(is_unmapped(model.memory(), &arena.range()));
@@ -298,6 +285,7 @@ fn a_server_that_does_not_answer_or_answers_nonsense_is_told_of_and_not_waited_f
         (vec![1, 0], "has gone"),
     ];
     for (reply, words) in cases {
+        let patience = Duration::from_millis(if reply.is_empty() { 50 } else { 20_000 });
         let closes = words == "has gone";
         let (socket, server) = false_server(move |mut stream| {
             stream.read_exact(&mut [0; 16]).unwrap();
@@ -309,8 +297,7 @@ fn a_server_that_does_not_answer_or_answers_nonsense_is_told_of_and_not_waited_f
                 let _ = stream.read(&mut [0; 4096]);
             }
         });
-        let told =
-            UserFunction::connect_for(&socket, Duration::from_millis(50)).map(drop).unwrap_err().to_string();
+        let told = UserFunction::connect_for(&socket, patience).map(drop).unwrap_err().to_string();
         server.join().unwrap();
         fs::remove_file(socket).unwrap();
         assert!(told.contains(words), "{told}");

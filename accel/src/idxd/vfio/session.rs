@@ -154,7 +154,6 @@ impl Session {
         let state = || self.registers().general_status().map(|status| status.state());
         if self.function.reset().is_ok() && matches!(state(), Ok(DeviceState::Disabled)) {
             self.resets.fetch_add(1, Ordering::Release);
-            self.commands.forget();
             // Interrupts that have other handles now are interrupts that nobody would hear.
             if start(self).is_ok_and(|handles| handles == *self.handles()) {
                 self.door.store(Door::Open as u8, Ordering::Release);

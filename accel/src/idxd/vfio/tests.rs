@@ -7,6 +7,7 @@ use pageferry_bindings::idxd::registers::*;
 use pageferry_bindings::idxd::tables::{QueueState, QueueStatus};
 
 use super::fake::{Fake, QUEUES_AT};
+use super::trial::{quiet, wait_for};
 use super::{Settings, VfioDevice};
 use crate::dma::{Arena, DmaRange};
 use crate::idxd::device::{Device, Quiet, WorkQueue};
@@ -33,15 +34,6 @@ fn memory() -> (Vec<Arena>, Vec<DmaRange>) {
 fn refusal(fake: Fake, settings: Settings) -> String {
     let error = VfioDevice::new(Arc::new(fake), settings).err().map(|error| error.to_string());
     error.expect("the function is refused")
-}
-
-fn quiet(queue: &WorkQueue) -> Quiet {
-    loop {
-        match queue.control.quiesce() {
-            Quiet::Pending => std::thread::sleep(Duration::from_micros(50)),
-            quiet => return quiet,
-        }
-    }
 }
 
 fn submit(queue: &WorkQueue) -> Result<(), PortalRefusal> {
@@ -87,6 +79,11 @@ fn a_function_is_reset_configured_mapped_enabled_and_put_down_in_this_order() {
     let mut queues = device.open(&ranges).unwrap();
     let expected = ["5 0x0", "map", "map", "map", "vector 1", "vector 2", "1 0x0", "6 0x0", "6 0x1"];
     assert_eq!(fake.forget_log(), expected);
+    assert_eq!(
+        fake.state().registers[usize::try_from(GENCFG).unwrap() + 1],
+        0x10,
+        "user interrupts are allowed"
+    );
     assert_eq!(queues[1].interrupt.as_ref().map(|interrupt| interrupt.handle), Some(2));
     let again = device.open(&[]).map(drop).unwrap_err().to_string();
     assert!(again.contains("open already"), "{again}");
@@ -256,10 +253,11 @@ fn portals_refuse_while_the_function_is_reset_and_for_ever_if_it_does_not_come_u
     let queues = device(&fake, settings()).open(&ranges).unwrap();
     fake.state().stuck = vec![CommandNumber::ABORT_QUEUE, CommandNumber::ENABLE_DEVICE];
     fake.state().holds_reset = true;
-    while submit(&queues[1]).is_ok() {
+    let refusal = wait_for("the reset", || {
         assert_eq!(queues[0].control.quiesce(), Quiet::Pending);
-    }
-    assert_eq!(submit(&queues[1]), Err(PortalRefusal::Retry));
+        submit(&queues[1]).err()
+    });
+    assert_eq!(refusal, PortalRefusal::Retry);
     fake.state().holds_reset = false;
     assert_eq!(quiet(&queues[0]), Quiet::Gone);
     assert_eq!(quiet(&queues[1]), Quiet::Gone);
@@ -271,7 +269,7 @@ fn portals_refuse_while_the_function_is_reset_and_for_ever_if_it_does_not_come_u
 #[test]
 fn queues_take_turns_at_the_command_register() {
     let fake = Arc::new(Fake::new());
-    let settings = Settings { patience: Duration::from_secs(600), linger: Duration::ZERO, ..settings() };
+    let settings = Settings { patience: Duration::from_secs(20), linger: Duration::ZERO, ..settings() };
     let queues = device(&fake, settings).open(&[]).unwrap();
     fake.forget_log();
     fake.state().stuck = vec![CommandNumber::ABORT_QUEUE];

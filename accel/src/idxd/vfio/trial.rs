@@ -9,7 +9,7 @@ use pageferry_bindings::idxd::opcode::Opcode;
 
 use super::VfioDevice;
 use crate::dma::{Arena, Block, HostAddress};
-use crate::idxd::device::{Device, WorkQueue};
+use crate::idxd::device::{Device, Quiet, WorkQueue};
 
 /// How many bytes are moved.
 const BYTES: usize = 5000;
@@ -62,18 +62,29 @@ impl Move {
 
     /// Waits for the status.
     pub(super) fn wait(&self) -> u8 {
-        let begun = Instant::now();
-        loop {
-            match self.status() {
-                0 if begun.elapsed() < Duration::from_secs(20) => std::thread::yield_now(),
-                status => return status,
-            }
-        }
+        wait_for("a record", || Some(self.status()).filter(|&status| status != 0))
     }
 
     pub(super) fn has_arrived(&self) -> bool {
         self.block[DESTINATION..DESTINATION + BYTES] == self.block[SOURCE..SOURCE + BYTES]
     }
+}
+
+/// What `look` finds at last. What does not come about in this time never does.
+pub(super) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{what} does not come");
+        std::thread::yield_now();
+    }
+}
+
+/// How a queue ends that is to be quiet.
+pub(super) fn quiet(queue: &WorkQueue) -> Quiet {
+    wait_for("quiet", || Some(queue.control.quiesce()).filter(|&quiet| quiet != Quiet::Pending))
 }
 
 /// Brings the device up, moves memory through each of its queues, and puts it down.
