@@ -3,6 +3,7 @@
 //! [`VfioDevice`] brings up any [`Function`](super::function::Function): a PCI function of a VFIO group or an iommufd
 //! ([`pci`]), a model in another process that speaks vfio-user ([`user`]), or a model in this one.
 
+mod bound;
 mod bring_up;
 mod command;
 mod config;
