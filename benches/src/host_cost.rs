@@ -27,6 +27,9 @@ use crate::stages::host_cpu;
 /// The pages of a request: those of Intel's work on QEMU (KVM Forum 2020).
 const PAGES: PageCount = PageCount(63);
 
+/// Requests in flight: those of the four queues that a device has, in one.
+const REQUESTS: usize = 32;
+
 /// Microseconds of one request, by what they are spent on.
 #[derive(Clone, Copy, Debug)]
 pub struct HostCost {
@@ -44,12 +47,14 @@ pub struct HostCost {
 fn accelerator(kind: InstantKind) -> (Arc<dyn Accelerator>, InstantDevice) {
     let device = InstantDevice::new(kind);
     let accelerator: Arc<dyn Accelerator> = match kind {
-        InstantKind::Dsa => {
-            Arc::new(Dsa::new(Arc::new(device.clone()), DsaConfig::default()).expect("a DSA"))
-        }
-        InstantKind::Iaa => {
-            Arc::new(Iaa::new(Arc::new(device.clone()), IaaConfig::default()).expect("an IAA"))
-        }
+        InstantKind::Dsa => Arc::new(
+            Dsa::new(Arc::new(device.clone()), DsaConfig { requests: REQUESTS, ..DsaConfig::default() })
+                .expect("a DSA"),
+        ),
+        InstantKind::Iaa => Arc::new(
+            Iaa::new(Arc::new(device.clone()), IaaConfig { requests: REQUESTS, ..IaaConfig::default() })
+                .expect("an IAA"),
+        ),
     };
     (accelerator, device)
 }

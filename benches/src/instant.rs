@@ -12,12 +12,17 @@ use pageferry_bindings::idxd::completion::{DsaCompletion, IaaCompletion};
 use pageferry_bindings::idxd::descriptor::Descriptor;
 use pageferry_bindings::idxd::flags::DescriptorFlags;
 use pageferry_bindings::idxd::opcode::{Opcode, OpcodeSet};
+use pageferry_bindings::idxd::operands::IaaOperands;
+use pageferry_bindings::idxd::status::IaaStatus;
 
 use crate::clock::{ticks, ticks_to_seconds};
 
 /// What the device claims that a page's delta, or a piece's deflate, has.
 const DELTA_BYTES: u32 = 20;
 const DEFLATE_BYTES: u32 = 1024;
+
+/// The error of a stream without an end (QPL `hw_status.h`).
+const NO_END: u8 = 15;
 
 /// One work queue of a device that takes no time. The time that the CPU spends on being the device is counted apart.
 #[derive(Clone, Default)]
@@ -85,9 +90,21 @@ fn serve_dsa(descriptor: &Descriptor) {
 
 fn serve_iaa(descriptor: &Descriptor) {
     let record = descriptor.completion_address as *mut IaaCompletion;
+    if descriptor.opcode() == Opcode::DECOMPRESS && descriptor.bytes < DEFLATE_BYTES {
+        // A stream that was cut short does not end.
+        // SAFETY: as in `serve_dsa`.
+        unsafe { (&raw mut (*record).error_code).write(NO_END) };
+        return end(descriptor, IaaStatus::ANALYTICS_ERROR.0);
+    }
+    let output_bytes = if descriptor.opcode() == Opcode::DECOMPRESS {
+        // All that there is room for, as of a stream that is what it should be.
+        descriptor.operands::<IaaOperands>().max_destination_bytes
+    } else {
+        DEFLATE_BYTES
+    };
     // SAFETY: as in `serve_dsa`.
     unsafe {
-        (&raw mut (*record).output_bytes).write(DEFLATE_BYTES);
+        (&raw mut (*record).output_bytes).write(output_bytes);
         (&raw mut (*record).crc).write(0);
         (&raw mut (*record).bytes_completed).write(descriptor.bytes);
     }
@@ -95,8 +112,12 @@ fn serve_iaa(descriptor: &Descriptor) {
 }
 
 fn complete(descriptor: &Descriptor) {
+    end(descriptor, 1);
+}
+
+fn end(descriptor: &Descriptor, status: u8) {
     // SAFETY: as in `serve_dsa`; the status is its first byte.
-    unsafe { AtomicU8::from_ptr(descriptor.completion_address as *mut u8) }.store(1, Release);
+    unsafe { AtomicU8::from_ptr(descriptor.completion_address as *mut u8) }.store(status, Release);
 }
 
 impl Portal for InstantDevice {

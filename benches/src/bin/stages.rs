@@ -34,8 +34,7 @@ fn main() {
         let host = host_us_per_page(&guest, pages);
         println!("| migration thread and poller, {pages} pages a request | {host:.3} us a page | {bar} | |");
     }
-    // Small enough for a cache: what the host does with a page that it does not copy is counted, not the memory.
-    let guest = written(32 << 20);
+    let guest = written(512 << 20);
     for (name, kind) in [("DSA, delta", InstantKind::Dsa), ("IAA, deflate", InstantKind::Iaa)] {
         let HostCost { whole, submit, poll, frame } = host_cost(&guest, kind);
         let other = whole - submit - poll - frame;
