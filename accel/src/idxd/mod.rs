@@ -5,6 +5,7 @@
 //! `Work`.
 
 mod announcer;
+mod choice;
 pub mod device;
 pub mod dsa;
 mod flight;
@@ -13,6 +14,7 @@ pub mod iaa;
 pub mod kernel;
 pub mod portal;
 mod queue;
+mod touch;
 pub mod vfio;
 mod work;
 

@@ -1,14 +1,12 @@
 //! The page that faulted: whose it is, and how it is brought in.
 
-use std::ptr;
-use std::sync::atomic::{AtomicU8, Ordering};
-
 use pageferry_bindings::idxd::completion::{DsaCompletion, WRITE_FAULT};
 use pageferry_bindings::idxd::descriptor::Descriptor;
 use pageferry_bindings::idxd::opcode::Opcode;
 use pageferry_bindings::idxd::operands::{ApplyDeltaOperands, CreateDeltaOperands};
 
 use crate::dma::HostAddress;
+use crate::idxd::touch::{HOST_PAGE_BYTES as PAGE, touch};
 
 /// A byte of a page that faulted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +29,6 @@ struct Operand {
     bytes: u64,
     written: bool,
 }
-
-/// The unit in which devices report addresses, at least.
-const PAGE: u64 = 4096;
 
 /// Bit 0 of the record's fault information: the address is not valid.
 const MASKED: u8 = 1;
@@ -63,17 +58,8 @@ impl Faulted {
     /// # Safety
     /// The memory that the descriptor names is still mapped, readable and where it writes writable.
     pub(super) unsafe fn touch(self) {
-        let byte = usize::try_from(self.address.0).unwrap_or(usize::MAX);
-        let byte = ptr::with_exposed_provenance_mut::<u8>(byte);
-        // SAFETY: the caller vouches for the byte. The guest may use it meanwhile, which a volatile load bears with.
-        let seen = unsafe { byte.read_volatile() };
-        if self.write {
-            // Exchanged for itself: a store that loses nothing that somebody else writes.
-            // SAFETY: as above; a byte is aligned, and shared with nobody but by such accesses.
-            let byte = unsafe { AtomicU8::from_ptr(byte) };
-            // If it was another byte by now, then it was just written.
-            let _ = byte.compare_exchange(seen, seen, Ordering::Relaxed, Ordering::Relaxed);
-        }
+        // SAFETY: the caller vouches for the byte, which is an operand's: nobody has a reference to it while it is.
+        unsafe { touch(self.address, self.write) };
     }
 }
 

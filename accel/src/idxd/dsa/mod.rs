@@ -5,7 +5,6 @@
 //! batch of the first, a fence takes the place of a phase. Deltas are made by the device where it can (many cannot: see
 //! [`QueueFacts::opcodes`](super::device::QueueFacts)), else it says which pages changed at all and the CPU does the rest.
 
-mod choice;
 mod decode;
 mod encode;
 mod fault;
@@ -24,6 +23,7 @@ use std::time::Duration;
 use pageferry_bindings::idxd::opcode::Opcode;
 
 use self::work::DsaWork;
+use super::choice;
 use super::device::{Device, QueueFacts};
 use super::queue::{self, QueueSettings};
 use crate::method::{Method, MethodSet};

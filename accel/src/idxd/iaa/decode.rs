@@ -6,7 +6,7 @@ use pageferry_bindings::idxd::flags::{DecompressFlags, DescriptorFlags};
 use pageferry_bindings::idxd::opcode::Opcode;
 use pageferry_bindings::idxd::operands::IaaOperands;
 
-use super::phase::{Phase, Settled, succeeded};
+use super::phase::{Outcome, Phase, succeeded};
 use super::{IaaWork, length};
 use crate::checksum::ChecksumKind;
 use crate::dma::Block;
@@ -46,6 +46,8 @@ enum Way {
     Direct,
     /// The device decodes them to the slot, and the CPU copies them.
     Copied,
+    /// The CPU decodes them to the slot after a page fault, and copies them.
+    BySoftware,
 }
 
 /// What ends the decoding of a request.
@@ -122,14 +124,25 @@ impl IaaWork {
         &self,
         request: &mut Request,
         decoding: &mut Decoding,
-        scratch: &Block,
+        scratch: &mut Block,
         phase: &mut Phase,
         outbox: &mut Outbox<IaaCompletion>,
     ) -> Result<bool, Refusal> {
         let Decoding { parts, detours } = decoding;
-        let settled = phase.settle(outbox, |index, record| self.decompressed(&mut parts[index], record))?;
-        if let Settled::Again(descriptors) = settled {
-            detours.page_faults_resumed += descriptors;
+        let (mut choice, mut software) = (self.choice(), self.software());
+        let is_over = phase.settle(outbox, &mut choice, detours, |index, outcome| match outcome {
+            Outcome::Record(record) => self.decompressed(&mut parts[index], record),
+            Outcome::LeftToCpu => {
+                let part = &mut parts[index];
+                let encoded = &request.payload.bytes()[part.encoded..];
+                let pages = &mut scratch[part.decoded..part.decoded + self.page_size.bytes_of(part.pages)];
+                software.inflate(&encoded[..request.segments[index].bytes as usize], pages)?;
+                part.way = Way::BySoftware;
+                part.crc = request.checksum_kind.of(pages);
+                Ok(())
+            }
+        })?;
+        if !is_over {
             return Ok(true);
         }
         self.verify(request, parts).map_err(Refusal::Request)?;
@@ -185,7 +198,7 @@ impl IaaWork {
         let computed = parts.iter().fold(0, |before, part| {
             let crc = match part.way {
                 Way::Raw => request.checksum_kind.of(self.raw(request, part)),
-                Way::Direct | Way::Copied => part.crc,
+                Way::Direct | Way::Copied | Way::BySoftware => part.crc,
             };
             join.append(before, crc, part.pages)
         });
@@ -204,8 +217,8 @@ impl IaaWork {
         for part in parts {
             let bytes = match part.way {
                 Way::Raw => self.raw(request, part),
-                Way::Copied => {
-                    detours.copied += part.pages.0;
+                Way::Copied | Way::BySoftware => {
+                    detours.copied += if part.way == Way::Copied { part.pages.0 } else { 0 };
                     &scratch[part.decoded..part.decoded + self.page_size.bytes_of(part.pages)]
                 }
                 Way::Direct => {

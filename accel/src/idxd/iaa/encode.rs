@@ -8,7 +8,7 @@ use pageferry_bindings::idxd::opcode::Opcode;
 use pageferry_bindings::idxd::operands::IaaOperands;
 use pageferry_bindings::idxd::status::{AnalyticsError, IaaStatus};
 
-use super::phase::{Phase, Settled, succeeded};
+use super::phase::{Outcome, Phase, succeeded};
 use super::tables::{Codes, Pass};
 use super::verify::Question;
 use super::{IaaWork, length};
@@ -52,6 +52,8 @@ pub(super) struct Piece {
     pub(super) offset: usize,
     /// Its encoded bytes and the checksum of its pages; nothing if it did not shrink.
     pub(super) encoded: Option<Encoded>,
+    /// Whether the CPU did it, so that the device has nothing more to do with it.
+    pub(super) by_software: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -118,30 +120,38 @@ impl IaaWork {
         outbox: &mut Outbox<IaaCompletion>,
     ) -> Result<bool, String> {
         let Encoding { codes, pieces, stage, detours, .. } = encoding;
-        let settled = phase.settle(outbox, |part, record| match stage {
-            Stage::Count => succeeded(record),
-            Stage::Compress => self.compressed(&mut pieces[part], record),
-            Stage::Verify => {
-                let (piece, question) = Question::of(part);
-                self.verified(&pieces[piece], question, record)
-            }
-        })?;
-        if let Settled::Again(descriptors) = settled {
-            detours.page_faults_resumed += descriptors;
+        let payload = &mut request.payload;
+        let (mut choice, mut software) = (self.choice(), self.software());
+        let is_over =
+            phase.settle(outbox, &mut choice, detours, |part, outcome| match (*stage, outcome) {
+                (Stage::Count, Outcome::Record(record)) => succeeded(record),
+                (Stage::Compress, Outcome::Record(record)) => self.compressed(&mut pieces[part], record),
+                (Stage::Count | Stage::Compress, Outcome::LeftToCpu) => {
+                    self.compress(&mut pieces[part], payload, &mut software);
+                    Ok(())
+                }
+                (Stage::Verify, outcome) => {
+                    let (piece, question) = Question::of(part);
+                    match outcome {
+                        Outcome::Record(record) => self.verified(&pieces[piece], question, record),
+                        Outcome::LeftToCpu => self.verify_by_software(&pieces[piece], payload, &mut software),
+                    }
+                }
+            })?;
+        if !is_over {
             return Ok(true);
         }
         phase.next(outbox);
-        match stage {
-            Stage::Count => {
-                self.tables.learn(codes, &sum(scratch, pieces.len()), pieces.len());
-                *stage = Stage::Compress;
-                self.post_compression(request, encoding, phase, outbox);
+        if *stage == Stage::Count {
+            match pieces.iter().filter(|piece| !piece.by_software).count() {
+                0 => self.tables.give_up(codes),
+                counted => self.tables.learn(codes, &sum(scratch, pieces), counted),
             }
-            Stage::Compress if self.config.verify => {
-                *stage = Stage::Verify;
-                self.post_verification(request, pieces, scratch, phase, outbox);
-            }
-            Stage::Compress | Stage::Verify => {}
+            *stage = Stage::Compress;
+            self.post_compression(request, encoding, phase, outbox);
+        } else if *stage == Stage::Compress && self.config.verify {
+            *stage = Stage::Verify;
+            self.post_verification(request, pieces, scratch, phase, outbox);
         }
         if outbox.len() > 0 {
             return Ok(true);
@@ -170,7 +180,7 @@ impl IaaWork {
                     let source = self.contiguous(first, pages).ok_or_else(|| {
                         format!("pages {first} to {} are not in one piece of memory", run.end())
                     })?;
-                    pieces.push(Piece { first, pages, source, offset, encoded: None });
+                    pieces.push(Piece { first, pages, source, offset, encoded: None, by_software: false });
                     offset += self.page_size.bytes_of(pages);
                 }
             }
@@ -228,7 +238,7 @@ impl IaaWork {
         outbox: &mut Outbox<IaaCompletion>,
     ) {
         let end = CompressFlags::FLUSH_OUTPUT | CompressFlags::END_OF_BLOCK;
-        for (index, piece) in encoding.pieces.iter().enumerate() {
+        for (index, piece) in encoding.pieces.iter().enumerate().filter(|(_, piece)| !piece.by_software) {
             let bytes = length(self.page_size.bytes_of(piece.pages));
             let operands = IaaOperands {
                 source2: encoding.codes.address().0,
@@ -287,7 +297,8 @@ impl IaaWork {
             payload.place(piece.offset, bytes as usize);
             checksum = self.crc32.append(checksum, crc, piece.pages);
         }
-        if let Some(last) = pieces.last() {
+        // What software did says nothing about the codes.
+        if let Some(last) = pieces.last().filter(|_| pieces.iter().all(|piece| !piece.by_software)) {
             let raw = last.offset + self.page_size.bytes_of(last.pages);
             self.tables.observe(codes, raw, payload.len());
         }
@@ -301,7 +312,7 @@ impl IaaWork {
         note_baselines(request);
     }
 
-    fn copy_out(&self, piece: &Piece, into: &mut [u8]) {
+    pub(super) fn copy_out(&self, piece: &Piece, into: &mut [u8]) {
         let pages = Run::data(piece.first, piece.pages).pages();
         for (page, into) in pages.zip(into.chunks_exact_mut(self.page_size.bytes())) {
             self.ram.copy_out(page, into);
@@ -310,17 +321,18 @@ impl IaaWork {
 }
 
 /// What an IAA computes of what it compresses, unless it is told otherwise.
-const CHECKSUM: ChecksumKind = ChecksumKind::Crc32;
+pub(super) const CHECKSUM: ChecksumKind = ChecksumKind::Crc32;
 
 fn did_not_fit(record: &IaaCompletion) -> bool {
     IaaStatus(record.status) == IaaStatus::ANALYTICS_ERROR
         && AnalyticsError(record.error_code) == AnalyticsError::COMPRESS_OVERFLOW
 }
 
-/// What the device counted in all pieces.
-fn sum(histograms: &Block, pieces: usize) -> Histogram {
+/// What the device counted in all pieces that it is to compress.
+fn sum(histograms: &Block, pieces: &[Piece]) -> Histogram {
     let mut sum = [0_u32; Histogram::BYTES / 4];
-    for histogram in histograms[..pieces * Histogram::BYTES].chunks_exact(Histogram::BYTES) {
+    let histograms = histograms.chunks_exact(Histogram::BYTES).zip(pieces);
+    for (histogram, _) in histograms.filter(|(_, piece)| !piece.by_software) {
         for (sum, count) in sum.iter_mut().zip(histogram.chunks_exact(4)) {
             let count = count.try_into().map(u32::from_le_bytes).unwrap_or_default();
             // Counts that wrap around make worse codes, not wrong ones.

@@ -9,12 +9,13 @@ mod encode;
 mod header;
 mod huffman;
 mod phase;
+mod software;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod verify;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pageferry_bindings::idxd::aecs::Histogram;
@@ -22,6 +23,7 @@ use pageferry_bindings::idxd::completion::IaaCompletion;
 use pageferry_bindings::idxd::flags::DescriptorFlags;
 use pageferry_bindings::idxd::opcode::Opcode;
 
+use super::choice::Choice;
 use super::device::{Device, QueueFacts};
 use super::queue::{self, QueueSettings};
 use super::work::{Outbox, Progress, Work};
@@ -36,6 +38,7 @@ use crate::units::{PageCount, PageIndex, PageSize};
 use decode::{Decoding, Refusal};
 use encode::Encoding;
 use phase::Phase;
+use software::Software;
 pub use tables::Huffman;
 use tables::{Codes, Tables};
 use verify::Question;
@@ -57,7 +60,8 @@ pub struct IaaConfig {
     /// Whether the device is asked to leave what it writes in the cache: an encoded payload is read next, to be sent.
     pub cache_control: bool,
     /// Whether an engine waits where it meets a page fault. If not, the whole piece is touched by the CPU and submitted
-    /// again: one time more, where an engine would wait for page after page.
+    /// again, one time more where an engine would wait for page after page, or done by the CPU: whichever was quicker so
+    /// far.
     pub block_on_fault: bool,
 }
 
@@ -169,6 +173,9 @@ struct IaaWork {
     tables: Arc<Tables>,
     crc32: PageCrc,
     crc32c: PageCrc,
+    /// What is done about page faults. The queue has its own lock around this one and the next: nobody waits for them.
+    choice: Mutex<Choice>,
+    software: Mutex<Software>,
 }
 
 /// What is kept of a request in flight.
@@ -201,6 +208,8 @@ impl IaaWork {
             tables,
             crc32: PageCrc::new(ChecksumKind::Crc32, page_size.bytes()),
             crc32c: PageCrc::new(ChecksumKind::Crc32c, page_size.bytes()),
+            choice: Mutex::default(),
+            software: Mutex::new(Software::new(page_size.bytes_of(attachment.max_pages))),
         }
     }
 
@@ -210,6 +219,14 @@ impl IaaWork {
         let last = self.ram.address(first.offset(u64::from(pages.0).checked_sub(1)?));
         let before_last = self.page_size.bytes_of(pages) - self.page_size.bytes();
         (last == address.offset(before_last)).then_some(address)
+    }
+
+    fn choice(&self) -> MutexGuard<'_, Choice> {
+        self.choice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn software(&self) -> MutexGuard<'_, Software> {
+        self.software.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failed(&self, status: String) -> Failure {

@@ -1,52 +1,54 @@
 //! The descriptors of a phase: which part of the request each is for, and what to do after a page fault.
 
-use std::hint::black_box;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::time::Instant;
 
 use pageferry_bindings::idxd::completion::{IaaCompletion, WRITE_FAULT};
 use pageferry_bindings::idxd::descriptor::Descriptor;
 use pageferry_bindings::idxd::operands::IaaOperands;
 use pageferry_bindings::idxd::status::{AnalyticsError, IaaStatus};
 
+use crate::idxd::choice::{Choice, Way};
+use crate::idxd::touch::touch_pages;
 use crate::idxd::work::Outbox;
+use crate::request::Detours;
 
-/// A request is given up after as many phases in which a page fault was met. All pages of a descriptor that met one are
-/// touched, so that the first is nearly always the last.
-const MAX_FAULTS: u32 = 4;
-
-/// Hosts have pages of at least this many bytes.
-const HOST_PAGE_BYTES: u64 = 4096;
+/// After as many phases of a request that were submitted again, the CPU does what still meets page faults. All pages of a
+/// descriptor that met one are touched, so that the first is nearly always the last.
+const MAX_RESUMED: u32 = 4;
 
 /// Which part of a request each descriptor of the phase is for.
 pub(super) struct Phase {
     parts: Vec<usize>,
-    /// Descriptors that met a page fault, with their parts.
-    faulted: Vec<(Descriptor, usize)>,
-    /// In how many phases of this request that was.
-    faults: u32,
+    /// Descriptors that met a page fault and are submitted again, with their parts and what was said of the fault.
+    again: Vec<(Descriptor, usize, IaaCompletion)>,
+    /// When that was, if this phase is of such.
+    resumed: Option<Instant>,
+    /// How many phases of this request were.
+    resumptions: u32,
 }
 
-/// Which descriptors a phase had to post again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Settled {
-    /// None: the phase is over.
-    All,
-    /// As many.
-    Again(u32),
+/// How a descriptor ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome<'a> {
+    /// With this record, whatever it says.
+    Record(&'a IaaCompletion),
+    /// With a page fault: the CPU is to do the whole of it.
+    LeftToCpu,
 }
 
 impl Phase {
     /// Room for `parts` descriptors.
     pub(super) fn with_capacity(parts: usize) -> Self {
-        Self { parts: Vec::with_capacity(parts), faulted: Vec::with_capacity(parts), faults: 0 }
+        let (parts, again) = (Vec::with_capacity(parts), Vec::with_capacity(parts));
+        Self { parts, again, resumed: None, resumptions: 0 }
     }
 
     /// For a new request.
     pub(super) fn clear(&mut self) {
         self.parts.clear();
-        self.faulted.clear();
-        self.faults = 0;
+        self.again.clear();
+        (self.resumed, self.resumptions) = (None, 0);
     }
 
     /// Forgets the phase that is over.
@@ -61,38 +63,54 @@ impl Phase {
         self.parts.push(part);
     }
 
-    /// Shows `done` the record of every descriptor that met no page fault, with its part; the others are posted again as a
-    /// whole, with their pages touched: an IAA leaves nothing that could be gone on with.
+    /// Shows `conclude` how every descriptor ended, with its part, but for those that met a page fault and are submitted
+    /// again as a whole, with their pages touched: an IAA leaves nothing that could be gone on with. Says whether there are
+    /// none of these, so that the phase is over.
+    ///
+    /// What a page fault costs is what it keeps the request from going on: with others that are submitted again at once
+    /// their number's part of the time until all have completed, touching included; on the CPU the time that it takes.
     ///
     /// # Errors
-    /// What `done` says, or that page faults do not end.
+    /// What `conclude` says.
     pub(super) fn settle(
         &mut self,
         outbox: &mut Outbox<IaaCompletion>,
-        mut done: impl FnMut(usize, &IaaCompletion) -> Result<(), String>,
-    ) -> Result<Settled, String> {
-        self.faulted.clear();
+        choice: &mut Choice,
+        detours: &mut Detours,
+        mut conclude: impl FnMut(usize, Outcome<'_>) -> Result<(), String>,
+    ) -> Result<bool, String> {
+        let posted = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
+        if let Some(resumed) = self.resumed.take() {
+            let each = resumed.elapsed() / posted.max(1);
+            (0..posted).for_each(|_| choice.took(Way::Resume, each));
+        }
+        self.again.clear();
         for (index, &part) in self.parts.iter().enumerate() {
             let record = outbox.record(index);
-            if is_fault(record.status) {
-                let descriptor = outbox.descriptor(index);
-                touch_operands(&descriptor, &record);
-                self.faulted.push((descriptor, part));
+            if !is_fault(record.status) {
+                conclude(part, Outcome::Record(&record))?;
+            } else if self.resumptions < MAX_RESUMED && choice.way() == Way::Resume {
+                self.again.push((outbox.descriptor(index), part, record));
             } else {
-                done(part, &record)?;
+                let begun = Instant::now();
+                conclude(part, Outcome::LeftToCpu)?;
+                choice.took(Way::Finish, begun.elapsed());
+                detours.page_faults_on_cpu += 1;
             }
         }
-        let Some((_, first)) = self.faulted.first() else { return Ok(Settled::All) };
-        self.faults += 1;
-        if self.faults > MAX_FAULTS {
-            return Err(format!("part {first} of the request meets a page fault whenever it is submitted"));
+        if self.again.is_empty() {
+            return Ok(true);
         }
         self.next(outbox);
-        for &(descriptor, part) in &self.faulted {
+        self.resumptions += 1;
+        self.resumed = Some(Instant::now());
+        for &(descriptor, part, record) in &self.again {
+            touch_operands(&descriptor, &record);
             outbox.post(descriptor);
             self.parts.push(part);
+            detours.page_faults_resumed += 1;
         }
-        Ok(Settled::Again(u32::try_from(self.faulted.len()).unwrap_or(u32::MAX)))
+        Ok(false)
     }
 }
 
@@ -132,36 +150,11 @@ fn touch_operands(descriptor: &Descriptor, record: &IaaCompletion) {
     for read in [&source, &source2].into_iter().filter(|range| is_nowhere || is_here(range)) {
         // SAFETY: the descriptor has completed, and is one of ours: its operands are in guest memory, in the request's
         // payload and in the slot, all of which stay mapped while the request is here.
-        unsafe { touch(read, read_byte) };
+        unsafe { touch_pages(read, false) };
     }
     if is_nowhere || is_here(&destination) {
         // SAFETY: as above; the destination is ours to write, and is left as it is.
-        unsafe { touch(&destination, write_byte) };
-    }
-}
-
-fn read_byte(byte: &AtomicU8) {
-    black_box(byte.load(Relaxed));
-}
-
-/// Writes what is there. A compare-and-exchange writes whatever compilers know of its operands, as an `or` with 0 does
-/// not.
-fn write_byte(byte: &AtomicU8) {
-    let value = byte.load(Relaxed);
-    let _ = black_box(byte.compare_exchange(value, value, Relaxed, Relaxed));
-}
-
-/// Shows `access` a byte of every page of the range.
-///
-/// # Safety
-/// The range is mapped, readable, and writable if `access` writes; nobody has a reference to its bytes.
-unsafe fn touch(range: &Range<u64>, access: impl Fn(&AtomicU8)) {
-    let mut at = range.start;
-    while at < range.end {
-        let byte = std::ptr::with_exposed_provenance_mut(usize::try_from(at).unwrap_or_default());
-        // SAFETY: the caller vouches for the range.
-        access(unsafe { AtomicU8::from_ptr(byte) });
-        at = (at | (HOST_PAGE_BYTES - 1)) + 1;
+        unsafe { touch_pages(&destination, true) };
     }
 }
 

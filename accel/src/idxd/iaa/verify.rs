@@ -6,6 +6,8 @@
 //! the compression says: whether a device tells exactly where it stopped is not known, and decoders refuse bytes behind
 //! the end. So it is asked to decode one byte less as well, which must not make a stream. Both run side by side.
 
+use std::fmt;
+
 use pageferry_bindings::idxd::completion::IaaCompletion;
 use pageferry_bindings::idxd::descriptor::Descriptor;
 use pageferry_bindings::idxd::flags::DecompressFlags;
@@ -41,7 +43,19 @@ impl Question {
 
     /// Which piece a part is about, and how.
     pub(super) const fn of(part: usize) -> (usize, Self) {
-        (part / Self::COUNT, if part % Self::COUNT == 0 { Self::Whole } else { Self::Shorter })
+        (part / Self::COUNT, if part.is_multiple_of(Self::COUNT) { Self::Whole } else { Self::Shorter })
+    }
+}
+
+impl Piece {
+    /// How what was made of it differs from what it should be, in words.
+    pub(super) fn differs(&self, how: fmt::Arguments<'_>) -> String {
+        format!("what it made of the {} pages from {} on {how}", self.pages, self.first)
+    }
+
+    /// It has another checksum than it was compressed with.
+    pub(super) fn has_checksum(&self, decoded: u32, compressed: u32) -> String {
+        self.differs(format_args!("has the checksum {decoded:08x} when decoded, not {compressed:08x}"))
     }
 }
 
@@ -57,7 +71,7 @@ impl IaaWork {
         outbox: &mut Outbox<IaaCompletion>,
     ) {
         for (index, piece) in pieces.iter().enumerate() {
-            let Some(Encoded { bytes, .. }) = piece.encoded else { continue };
+            let Some(Encoded { bytes, .. }) = piece.encoded.filter(|_| !piece.by_software) else { continue };
             let operands = IaaOperands {
                 max_destination_bytes: length(self.page_size.bytes_of(piece.pages)),
                 ..IaaOperands::default()
@@ -87,24 +101,27 @@ impl IaaWork {
         record: &IaaCompletion,
     ) -> Result<(), String> {
         let Some(Encoded { bytes, crc }) = piece.encoded else { return Ok(()) };
-        let about = |what: String| {
-            format!("what it made of the {} pages from {} on {what}", piece.pages, piece.first)
-        };
+        let undecoded = |status| piece.differs(format_args!("could not be decoded to verify it: {status}"));
         if question == Question::Shorter {
-            return match (succeeded(record), IaaStatus(record.status)) {
-                (Ok(()), _) => Err(about(format!("ends before the {bytes} bytes that it says it wrote"))),
-                (Err(_), IaaStatus::ANALYTICS_ERROR) => Ok(()),
-                (Err(status), _) => Err(about(format!("could not be decoded to verify it: {status}"))),
+            return match IaaStatus(record.status) {
+                IaaStatus::ANALYTICS_ERROR => Ok(()),
+                _ => Err(match succeeded(record) {
+                    Ok(()) => {
+                        piece.differs(format_args!("ends before the {bytes} bytes that it says it wrote"))
+                    }
+                    Err(status) => undecoded(status),
+                }),
             };
         }
-        succeeded(record).map_err(|status| about(format!("could not be decoded to verify it: {status}")))?;
+        succeeded(record).map_err(undecoded)?;
         if record.crc != crc {
-            return Err(about(format!("has the checksum {:08x} when decoded, not {crc:08x}", record.crc)));
+            return Err(piece.has_checksum(record.crc, crc));
         }
         // Whether output that is not kept is counted is not known.
         let decoded = self.page_size.bytes_of(piece.pages);
         if ![0, decoded].contains(&(record.output_bytes as usize)) {
-            return Err(about(format!("became {} bytes when decoded, not {decoded}", record.output_bytes)));
+            let became = record.output_bytes;
+            return Err(piece.differs(format_args!("became {became} bytes when decoded, not {decoded}")));
         }
         Ok(())
     }

@@ -250,16 +250,6 @@ fn assert_fails_untouched(
 }
 
 #[test]
-fn a_page_fault_that_does_not_end_fails_the_request() {
-    for huffman in [Huffman::Fixed, Huffman::Canned] {
-        let status = assert_fails_untouched(huffman, |number, descriptor, execute| {
-            if number == 2 || number > 8 { fault(0x03, descriptor.source) } else { execute() }
-        });
-        assert!(status.contains("page fault"), "{status}");
-    }
-}
-
-#[test]
 fn any_other_status_fails_the_request_in_words() {
     for (record, words) in [
         (IaaCompletion { status: 0x20, ..IaaCompletion::default() }, "hardware error"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// What is done about a page fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Touch the page, and have the device go on where it stopped.
+    /// Touch the page, and have the device go on: where it stopped, or from the beginning if it can do no better.
     Resume,
     /// Do what is left of the descriptor on the CPU.
     Finish,
