@@ -71,7 +71,7 @@ impl State {
     pub(super) fn new(profile: &Profile) -> Self {
         Self {
             registers: Registers::new(profile),
-            entries: VecDeque::new(),
+            entries: VecDeque::with_capacity(profile.total_size.into()),
             occupancy: vec![0; profile.queues.into()],
             arrived: 0,
             numbered: 0,

@@ -93,5 +93,5 @@ fn whatever_goes_wrong_a_request_is_done_or_untouched() {
         }
     }
     assert!(done > 10 && failed > 3, "{done} done, {failed} failed");
-    assert!(resumed > 10 && on_cpu > 10, "{resumed} page faults resumed, {on_cpu} on the CPU");
+    assert!(resumed > 5 && on_cpu > 5, "{resumed} page faults resumed, {on_cpu} on the CPU");
 }
