@@ -179,6 +179,12 @@ impl std::ops::DerefMut for Block {
     }
 }
 
+/// Keeps what a device may still write to, now that nobody can stop it, where it is until the process ends.
+pub(crate) fn keep_for_ever(memory: impl Send + 'static) {
+    static KEPT: Mutex<Vec<Box<dyn Send>>> = Mutex::new(Vec::new());
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(memory));
+}
+
 impl Mapping {
     /// Of a memory file; without one where the system has none, and then other processes cannot map it.
     fn new(bytes: usize) -> io::Result<Self> {

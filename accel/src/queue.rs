@@ -234,7 +234,9 @@ pub enum Failure {
         computed: u32,
     },
     /// The device does not answer and cannot be stopped while it may write to guest memory: no page there is safe.
-    #[error("{device} cannot be stopped and may still write to guest memory; reset the device before it is used again")]
+    #[error(
+        "{device} cannot be stopped and may still write to guest memory; reset the device before it is used again"
+    )]
     Uncontained {
         /// The accelerator.
         device: Arc<str>,

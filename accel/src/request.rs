@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::baseline::Baseline;
 use crate::checksum::ChecksumKind;
-use crate::dma::{Block, HostAddress};
+use crate::dma::{Block, HostAddress, keep_for_ever};
 use crate::method::Method;
 use crate::run::{Content, Run, Segment};
 use crate::units::{PageCount, PageSize};
@@ -207,8 +207,8 @@ impl Request {
     /// If there is no memory for a new payload.
     pub fn surrender_buffers(&mut self) -> io::Result<()> {
         let fresh = Block::alone(self.payload.buffer.len())?;
-        std::mem::forget(std::mem::replace(&mut self.payload.buffer, fresh));
-        self.baselines.iter_mut().for_each(|baseline| std::mem::forget(baseline.take()));
+        keep_for_ever(std::mem::replace(&mut self.payload.buffer, fresh));
+        self.baselines.iter_mut().filter_map(Option::take).for_each(keep_for_ever);
         Ok(())
     }
 

@@ -61,7 +61,11 @@ pub fn accelerator(function: Arc<dyn Function>, patience: Patience) -> Arc<dyn A
 #[must_use]
 pub fn over(device: Arc<dyn Device>, kind: Kind, deadline: Duration) -> Arc<dyn Accelerator> {
     match kind {
-        Kind::Dsa => Arc::new(Dsa::new(device, DsaConfig { deadline, ..DsaConfig::default() }).expect("a DSA")),
-        Kind::Iaa => Arc::new(Iaa::new(device, IaaConfig { deadline, ..IaaConfig::default() }).expect("an IAA")),
+        Kind::Dsa => {
+            Arc::new(Dsa::new(device, DsaConfig { deadline, ..DsaConfig::default() }).expect("a DSA"))
+        }
+        Kind::Iaa => {
+            Arc::new(Iaa::new(device, IaaConfig { deadline, ..IaaConfig::default() }).expect("an IAA"))
+        }
     }
 }

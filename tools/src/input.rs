@@ -5,11 +5,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pageferry_accel::guest::{AnonymousMemory, GuestRam};
+use pageferry_accel::guest::GuestRam;
 use pageferry_accel::units::{Gpa, PageIndex, PageSize};
 use pageferry_engine::dirty::DirtyBitmap;
 use serde::Serialize;
 
+use crate::memory::{self, MemoryKind};
 use crate::workload::Workload;
 
 /// Where guest memory comes from.
@@ -92,11 +93,11 @@ impl Input {
     ///
     /// # Errors
     /// [`ImageError`] if there is not as much memory.
-    pub(crate) fn guest(&self, page_size: PageSize) -> Result<Arc<GuestRam>, ImageError> {
+    pub(crate) fn guest(&self, page_size: PageSize, kind: MemoryKind) -> Result<Arc<GuestRam>, ImageError> {
         let bytes = self.bytes();
-        let memory = AnonymousMemory::new(&[(Gpa(0), bytes)]);
+        let memory = memory::map(&[(Gpa(0), bytes)], kind);
         let memory = memory.map_err(|source| ImageError::Memory { bytes, source })?;
-        Ok(Arc::new(GuestRam::new(Arc::new(memory), page_size)?))
+        Ok(Arc::new(GuestRam::new(memory, page_size)?))
     }
 
     /// Puts into `ram` what it holds when round `round` begins, having been called for all rounds before, and says which
@@ -203,7 +204,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let images = vec![image(folder.path(), "a", &[0, 1, 2, 3]), image(folder.path(), "b", &[0, 9, 2, 8])];
         let input = Input::images(images, PageSize::Kib4).unwrap();
-        let ram = input.guest(PageSize::Kib4).unwrap();
+        let ram = input.guest(PageSize::Kib4, MemoryKind::Private).unwrap();
         assert_eq!(runs(&input.prepare(&ram, 0).unwrap()), [(0, 4)]);
         let mut bytes = [0; PAGE];
         for (round, third) in [(1, 8), (2, 3), (3, 8)] {
@@ -217,7 +218,7 @@ mod tests {
     fn an_image_alone_is_sent_whole_every_round() {
         let folder = tempfile::tempdir().unwrap();
         let input = Input::images(vec![image(folder.path(), "a", &[0, 1])], PageSize::Kib4).unwrap();
-        let ram = input.guest(PageSize::Kib4).unwrap();
+        let ram = input.guest(PageSize::Kib4, MemoryKind::Private).unwrap();
         for round in 0..3 {
             assert_eq!(runs(&input.prepare(&ram, round).unwrap()), [(0, 2)]);
         }

@@ -316,7 +316,7 @@ fn page_size(size: ByteSize) -> Result<PageSize, PlanError> {
 
 fn resolve_window(size: Option<ByteSize>, accelerators: &AcceleratorNames) -> Result<Window, PlanError> {
     let Some(size) = size else {
-        return Ok(if accelerators.has_iaa() { Window::Kib4 } else { Window::Kib32 });
+        return Ok(if accelerators.may_have_iaa() { Window::Kib4 } else { Window::Kib32 });
     };
     let windows = [Window::Kib4, Window::Kib32];
     windows.into_iter().find(|window| 1 << window.bits() == size.0).ok_or(PlanError::Window(size))

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::exchange::{self, Closed, Closing, Compared};
 use crate::figures::{DestinationFigures, SourceFigures};
 use crate::measure::{Measured, Stopwatch};
+use crate::memory::MemoryKind;
 use crate::methods::MethodMix;
 use crate::plan::Transfer;
 use crate::progress::Progress;
@@ -48,7 +49,8 @@ impl<'a> Source<'a> {
     pub(crate) fn new(transfer: &'a Transfer) -> Result<Self, Error> {
         let accelerators =
             accelerators::choose(&transfer.device, transfer.codecs(), &|words| console::warn(words))?;
-        Ok(Self { transfer, accelerators, ram: transfer.input.guest(transfer.page_size)? })
+        let ram = transfer.input.guest(transfer.page_size, MemoryKind::of(&transfer.device))?;
+        Ok(Self { transfer, accelerators, ram })
     }
 
     /// Puts the guest's memory back to what it was at the beginning; then [`migrate`](Self::migrate) may follow.

@@ -41,8 +41,7 @@ impl Encoder {
             detect_zero: config.detect_zero,
             copies,
             runs: Vec::with_capacity(attachment.max_pages.as_usize()),
-            deflate: Deflate::new(config.deflate_level, window)
-                .map_err(|error| error.to_string())?,
+            deflate: Deflate::new(config.deflate_level, window).map_err(|error| error.to_string())?,
             zstd: Zstd::new(config.zstd_level).map_err(|error| error.to_string())?,
             lz4: Lz4::new(),
             ram,

@@ -31,21 +31,6 @@ impl AnonymousMemory {
         }
         Ok(memory)
     }
-
-    /// Has all of it allocated now and not page by page as it is written, as a VM with preallocated memory has.
-    ///
-    /// # Errors
-    /// What `madvise` says: that there is not this much memory, or no such advice (it came with Linux 5.14).
-    pub fn populate(&self) -> io::Result<()> {
-        for region in &self.regions {
-            let bytes = usize::try_from(region.bytes).unwrap_or_default();
-            // SAFETY: `new` mapped exactly this; populating changes no byte of it.
-            if unsafe { libc::madvise(region.host.cast(), bytes, libc::MADV_POPULATE_WRITE) } != 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        Ok(())
-    }
 }
 
 // SAFETY: the mappings are readable and writable, and only `drop` unmaps them.

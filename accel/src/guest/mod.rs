@@ -13,6 +13,8 @@ pub use shared::SharedMemory;
 #[cfg(feature = "vm-memory")]
 pub use vm_memory::VmMemory;
 
+use std::io;
+
 use crate::dma::BackingFile;
 use crate::units::Gpa;
 
@@ -42,4 +44,19 @@ pub struct Region {
 pub unsafe trait GuestMemory: Send + Sync {
     /// The regions, in any order.
     fn regions(&self) -> Vec<Region>;
+
+    /// Has all of it allocated now and not page by page as it is written, as a VM with preallocated memory has.
+    ///
+    /// # Errors
+    /// What `madvise` says: that there is not this much memory, or no such advice (it came with Linux 5.14).
+    fn populate(&self) -> io::Result<()> {
+        for region in self.regions() {
+            let bytes = usize::try_from(region.bytes).unwrap_or_default();
+            // SAFETY: the trait's contract has exactly this mapped, and writable; populating changes no byte of it.
+            if unsafe { libc::madvise(region.host.cast(), bytes, libc::MADV_POPULATE_WRITE) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    }
 }

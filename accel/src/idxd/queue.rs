@@ -10,7 +10,7 @@ use super::device::{Control, Device, QueueFacts, Quiet, WorkQueue};
 use super::flight::{Flight, Sending, SlotSize};
 use super::portal::{Portal, PortalRefusal};
 use super::work::{Progress, Work};
-use crate::dma::Arena;
+use crate::dma::{Arena, keep_for_ever};
 use crate::queue::{self, Attachment, Completion, Failure, OpenError, RefusalReason, Refused};
 use crate::request::{Direction, Request};
 
@@ -206,8 +206,7 @@ impl<W: Work> Queue<W> {
     fn give_up_memory(&self, state: &mut State<W>, index: usize) -> Option<Completion> {
         let mut flight = state.busy.swap_remove(index);
         let mut request = flight.request.take()?;
-        mem::forget(flight);
-        mem::forget(self.attachment.clone());
+        keep_for_ever((flight, self.attachment.clone()));
         let failure = match request.surrender_buffers() {
             Ok(()) => self.failed("it cannot be stopped; its buffers are given up"),
             Err(error) => {
@@ -323,8 +322,7 @@ impl<W: Work> Drop for Queue<W> {
             }
         };
         if matches!(quiet, Quiet::Pending | Quiet::Never) {
-            mem::forget(mem::take(&mut state.busy));
-            mem::forget(self.attachment.clone());
+            keep_for_ever((mem::take(&mut state.busy), self.attachment.clone()));
         }
     }
 }

@@ -60,10 +60,20 @@ impl AcceleratorNames {
         self.0.contains(&AcceleratorName::Cpu)
     }
 
-    /// Whether any of them is an IAA, which decodes no deflate of a window above 4 KiB.
-    pub(crate) fn has_iaa(&self) -> bool {
-        let iaa = [AcceleratorName::Idxd(Kind::Iaa), AcceleratorName::Model(ModelName::Iaa)];
-        self.iter().any(|name| iaa.contains(name))
+    /// Whether any of them may be an IAA, which decodes no deflate of a window above 4 KiB.
+    pub(crate) fn may_have_iaa(&self) -> bool {
+        self.iter().any(|name| match name {
+            AcceleratorName::Idxd(kind) => *kind == Kind::Iaa,
+            AcceleratorName::Model(name) => *name == ModelName::Iaa,
+            // Which device it is shows when it is opened.
+            AcceleratorName::Vfio(_) | AcceleratorName::VfioUser(_) => true,
+            AcceleratorName::Cpu | AcceleratorName::Qat => false,
+        })
+    }
+
+    /// Whether any of them is a device in another process.
+    pub(crate) fn have_other_processes(&self) -> bool {
+        self.iter().any(|name| matches!(name, AcceleratorName::VfioUser(_)))
     }
 
     /// Whether this machine can run any number of each at a time, so that both ends of a migration can have them.

@@ -99,7 +99,10 @@ impl Portal for Silicon {
         let mut inside = self.inside();
         match inside.refusal {
             Some(refusal) => Err(refusal),
-            None => Ok(inside.taken.push(*descriptor)),
+            None => {
+                inside.taken.push(*descriptor);
+                Ok(())
+            }
         }
     }
 }
