@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
-use crate::accelerators::AcceleratorNames;
+use crate::accelerator_name::AcceleratorNames;
 use crate::address::Address;
 use crate::help;
 use crate::methods::{LevelChoice, MethodMix};

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::exchange::{self, Closed, Closing, Compared};
 use crate::figures::{DestinationFigures, SourceFigures};
 use crate::measure::Stopwatch;
-use crate::memory::{self, MemoryKind};
+use crate::memory;
 use crate::plan::{DevicePlan, MemoryPlan};
 use crate::source::Migrated;
 
@@ -33,7 +33,7 @@ pub(crate) fn receive(
 ) -> Result<Migrated, Error> {
     let accelerators = accelerators::choose(device, Codecs::default(), warn)?;
     let incoming = gather(listener, device.timeout.0, warn)?;
-    let ram = match memory::allocate(incoming.offer(), plan, MemoryKind::of(device), warn) {
+    let ram = match memory::allocate(incoming.offer(), plan, device.memory(), warn) {
         Ok(ram) => ram,
         Err(refused) => {
             incoming.refuse(&refused.to_string());

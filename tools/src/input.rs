@@ -10,7 +10,7 @@ use pageferry_accel::units::{Gpa, PageIndex, PageSize};
 use pageferry_engine::dirty::DirtyBitmap;
 use serde::Serialize;
 
-use crate::memory::{self, MemoryKind};
+use crate::guest_memory::{self, MemoryKind};
 use crate::workload::Workload;
 
 /// Where guest memory comes from.
@@ -95,7 +95,7 @@ impl Input {
     /// [`ImageError`] if there is not as much memory.
     pub(crate) fn guest(&self, page_size: PageSize, kind: MemoryKind) -> Result<Arc<GuestRam>, ImageError> {
         let bytes = self.bytes();
-        let memory = memory::map(&[(Gpa(0), bytes)], kind);
+        let memory = guest_memory::map(&[(Gpa(0), bytes)], kind);
         let memory = memory.map_err(|source| ImageError::Memory { bytes, source })?;
         Ok(Arc::new(GuestRam::new(memory, page_size)?))
     }

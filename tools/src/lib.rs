@@ -6,6 +6,7 @@
 //! report (`outcome`) that an exporter writes (`export`).
 #![forbid(unsafe_code)]
 
+mod accelerator_name;
 mod accelerators;
 mod address;
 mod cli;
@@ -19,6 +20,7 @@ mod exchange;
 mod export;
 mod figures;
 mod format;
+mod guest_memory;
 mod help;
 mod host;
 mod idxd_model;

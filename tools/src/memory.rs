@@ -1,13 +1,14 @@
-//! Memory for guests: those that are sent, and those that arrive.
+//! Memory for a guest that arrives.
 
 use std::io;
 use std::sync::Arc;
 
-use pageferry_accel::guest::{AnonymousMemory, GuestMemory, GuestRam, SharedMemory};
+use pageferry_accel::guest::GuestRam;
 use pageferry_accel::units::Gpa;
 use pageferry_engine::handshake::Offer;
 
-use crate::plan::{DevicePlan, MemoryPlan};
+use crate::guest_memory::{self, MemoryKind};
+use crate::plan::MemoryPlan;
 use crate::quantity::ByteSize;
 
 /// A migration that the destination would have to refuse.
@@ -22,33 +23,6 @@ pub(crate) enum Refused {
     Memory { guest: ByteSize, source: io::Error },
     #[error(transparent)]
     Layout(#[from] pageferry_accel::guest::LayoutError),
-}
-
-/// Who can map a guest's memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MemoryKind {
-    /// This process alone; it is the quickest, with huge pages.
-    Private,
-    /// Devices that live in other processes, too.
-    Shared,
-}
-
-impl MemoryKind {
-    /// What the accelerators of one end need.
-    pub(crate) fn of(device: &DevicePlan) -> Self {
-        if device.accelerators.have_other_processes() { Self::Shared } else { Self::Private }
-    }
-}
-
-/// Memory of this layout, not allocated before it is touched.
-///
-/// # Errors
-/// What the system says, most often that there is not this much.
-pub(crate) fn map(layout: &[(Gpa, u64)], kind: MemoryKind) -> io::Result<Arc<dyn GuestMemory>> {
-    Ok(match kind {
-        MemoryKind::Private => Arc::new(AnonymousMemory::new(layout)?),
-        MemoryKind::Shared => Arc::new(SharedMemory::new(layout)?),
-    })
 }
 
 /// Memory of the layout that the source offers.
@@ -66,7 +40,7 @@ pub(crate) fn allocate(
         return Err(Refused::TooLarge { guest, max });
     }
     let layout: Vec<(Gpa, u64)> = regions.iter().map(|region| (region.gpa, region.bytes)).collect();
-    let memory = map(&layout, kind).map_err(|source| Refused::Memory { guest, source })?;
+    let memory = guest_memory::map(&layout, kind).map_err(|source| Refused::Memory { guest, source })?;
     if prealloc && let Err(error) = memory.populate() {
         warn(&format!(
             "memory could not be allocated beforehand ({error}); its page faults are measured too"

@@ -7,13 +7,14 @@ use pageferry_accel::method::Method;
 use pageferry_accel::units::{PageSize, UnknownPageSize};
 use serde::{Serialize, Serializer};
 
-use crate::accelerators::AcceleratorNames;
+use crate::accelerator_name::AcceleratorNames;
 use crate::address::Address;
 use crate::cli::{
     DeviceArgs, FormatChoice, InputArgs, OutputArgs, RecvArgs, RunArgs, SendArgs, StreamArgs, TransportChoice,
 };
 use crate::codecs::Codecs;
 use crate::format::Format;
+use crate::guest_memory::MemoryKind;
 use crate::host;
 use crate::input::{ImageError, Input};
 use crate::methods::{LevelError, Levels, MethodMix};
@@ -248,6 +249,11 @@ impl Transfer {
 }
 
 impl DevicePlan {
+    /// The memory that its accelerators can work with.
+    pub(crate) fn memory(&self) -> MemoryKind {
+        if self.accelerators.have_other_processes() { MemoryKind::Shared } else { MemoryKind::Private }
+    }
+
     /// The other end's on the same machine: with other accelerators, if there are none to share.
     fn at_the_destination(&self, asked: Option<AcceleratorNames>) -> Self {
         let same = self.accelerators.are_unlimited();

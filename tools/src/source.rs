@@ -18,7 +18,6 @@ use crate::error::Error;
 use crate::exchange::{self, Closed, Closing, Compared};
 use crate::figures::{DestinationFigures, SourceFigures};
 use crate::measure::{Measured, Stopwatch};
-use crate::memory::MemoryKind;
 use crate::methods::MethodMix;
 use crate::plan::Transfer;
 use crate::progress::Progress;
@@ -49,7 +48,7 @@ impl<'a> Source<'a> {
     pub(crate) fn new(transfer: &'a Transfer) -> Result<Self, Error> {
         let accelerators =
             accelerators::choose(&transfer.device, transfer.codecs(), &|words| console::warn(words))?;
-        let ram = transfer.input.guest(transfer.page_size, MemoryKind::of(&transfer.device))?;
+        let ram = transfer.input.guest(transfer.page_size, transfer.device.memory())?;
         Ok(Self { transfer, accelerators, ram })
     }
 

@@ -17,7 +17,8 @@ use pageferry_accel::model::profile::Profile;
 use pageferry_accel::model::{Model, Timing};
 use pageferry_accel::queue::Accelerator;
 
-use super::{AcceleratorError, ModelName, Requests};
+use super::{AcceleratorError, Requests};
+use crate::accelerator_name::{AcceleratorName, ModelName};
 
 /// Where Linux shows PCI functions.
 const PCI: &str = "/sys/bus/pci/devices";
@@ -25,7 +26,7 @@ const PCI: &str = "/sys/bus/pci/devices";
 impl Requests {
     /// All devices of this kind that the kernel's driver has work queues for.
     pub(super) fn of_the_kernel(self, kind: Kind) -> Result<Arc<dyn Accelerator>, AcceleratorError> {
-        let name = super::AcceleratorName::Idxd(kind).to_string();
+        let name = AcceleratorName::Idxd(kind).to_string();
         let unusable = |reason: String| AcceleratorError::Unusable { name: name.clone(), reason };
         let found = kernel::find(&Host::default(), kind, &[]).map_err(|error| unusable(error.to_string()))?;
         if found.devices.is_empty() {
@@ -45,7 +46,7 @@ impl Requests {
             ModelName::DsaFull => Profile::dsa_full(),
             ModelName::Iaa => Profile::spr_iaa(),
         };
-        let shown = super::AcceleratorName::Model(name).to_string();
+        let shown = AcceleratorName::Model(name).to_string();
         let unusable = |reason: String| AcceleratorError::Unusable { name: shown.clone(), reason };
         let model = Model::new(profile, Timing::at_once(), FaultPlan::default());
         let model = model.map_err(|error| unusable(format!("its thread could not be started: {error}")))?;

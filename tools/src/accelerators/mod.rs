@@ -1,7 +1,6 @@
 //! The accelerators of one end of a migration, by the names that users type.
 
 mod idxd;
-mod name;
 mod optional;
 
 use std::sync::Arc;
@@ -9,10 +8,10 @@ use std::sync::Arc;
 use pageferry_accel::cpu::{Cpu, CpuConfig};
 use pageferry_accel::queue::{Accelerator, Provenance};
 
+use crate::accelerator_name::AcceleratorName;
 use crate::codecs::Codecs;
 use crate::host;
 use crate::plan::DevicePlan;
-pub(crate) use name::{AcceleratorName, AcceleratorNames, ModelName};
 use optional::Optional;
 
 /// An accelerator that cannot be had.
