@@ -173,7 +173,8 @@ fn closing() -> Value {
             "device_failed_requests": 0, "deadline_requests": 0, "misdecoded_requests": 0, "quarantined_queues": 0,
             "probes": 0, "readmitted_queues": 0
         },
-        "baselines": { "hits": 0, "misses": 0, "refused": 0, "evictions": 0 }
+        "baselines": { "hits": 0, "misses": 0, "refused": 0, "evictions": 0 },
+        "accelerators": [{ "accelerator": "cpu", "provenance": "cpu", "requests": 17, "pages": 1024 }]
     } })
 }
 
