@@ -9,17 +9,18 @@ use pageferry_bindings::idxd::operands::IaaOperands;
 use pageferry_bindings::idxd::status::{AnalyticsError, IaaStatus};
 
 use super::phase::{Outcome, Phase, succeeded};
+use super::piece::{Encoded, Piece};
 use super::tables::{Codes, Pass};
 use super::verify::Question;
 use super::{IaaWork, length};
 use crate::baseline::Baseline;
 use crate::checksum::ChecksumKind;
-use crate::dma::{Block, HostAddress};
+use crate::dma::Block;
 use crate::idxd::work::Outbox;
 use crate::method::Method;
 use crate::request::{Detours, Request};
 use crate::run::{Content, Run, Segment, push_segment};
-use crate::units::{PageCount, PageIndex};
+use crate::units::PageCount;
 
 /// Where pieces are not cut any shorter, since each has a header and an empty history of its own.
 const MIN_PIECE_PAGES: u32 = 4;
@@ -40,26 +41,6 @@ enum Stage {
     Count,
     Compress,
     Verify,
-}
-
-/// Pages that follow each other, and what became of them.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    pub(super) first: PageIndex,
-    pub(super) pages: PageCount,
-    source: HostAddress,
-    /// Where its part of the payload begins: as many bytes before it as pages are before it, so that any piece fits.
-    pub(super) offset: usize,
-    /// Its encoded bytes and the checksum of its pages; nothing if it did not shrink.
-    pub(super) encoded: Option<Encoded>,
-    /// Whether the CPU did it, so that the device has nothing more to do with it.
-    pub(super) by_software: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Encoded {
-    pub(super) bytes: u32,
-    pub(super) crc: u32,
 }
 
 impl Encoding {

@@ -9,6 +9,7 @@ mod encode;
 mod header;
 mod huffman;
 mod phase;
+mod piece;
 mod software;
 mod tables;
 #[cfg(test)]

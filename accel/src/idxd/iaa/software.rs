@@ -1,6 +1,7 @@
 //! What the CPU does of a request in the device's place, where a page fault is not worth another try.
 
-use super::encode::{CHECKSUM, Encoded, Piece};
+use super::encode::CHECKSUM;
+use super::piece::{Encoded, Piece};
 use super::{IaaWork, length};
 use crate::codec::deflate::{DEFAULT_LEVEL, Deflate, Inflate, Window};
 use crate::request::Payload;

@@ -6,8 +6,6 @@
 //! the compression says: whether a device tells exactly where it stopped is not known, and decoders refuse bytes behind
 //! the end. So it is asked to decode one byte less as well, which must not make a stream. Both run side by side.
 
-use std::fmt;
-
 use pageferry_bindings::idxd::completion::IaaCompletion;
 use pageferry_bindings::idxd::descriptor::Descriptor;
 use pageferry_bindings::idxd::flags::DecompressFlags;
@@ -16,8 +14,8 @@ use pageferry_bindings::idxd::operands::IaaOperands;
 use pageferry_bindings::idxd::status::IaaStatus;
 
 use super::decode::WHOLE_STREAM;
-use super::encode::{Encoded, Piece};
 use super::phase::{Phase, succeeded};
+use super::piece::{Encoded, Piece};
 use super::{IaaWork, length};
 use crate::dma::Block;
 use crate::idxd::work::Outbox;
@@ -44,18 +42,6 @@ impl Question {
     /// Which piece a part is about, and how.
     pub(super) const fn of(part: usize) -> (usize, Self) {
         (part / Self::COUNT, if part.is_multiple_of(Self::COUNT) { Self::Whole } else { Self::Shorter })
-    }
-}
-
-impl Piece {
-    /// How what was made of it differs from what it should be, in words.
-    pub(super) fn differs(&self, how: fmt::Arguments<'_>) -> String {
-        format!("what it made of the {} pages from {} on {how}", self.pages, self.first)
-    }
-
-    /// It has another checksum than it was compressed with.
-    pub(super) fn has_checksum(&self, decoded: u32, compressed: u32) -> String {
-        self.differs(format_args!("has the checksum {decoded:08x} when decoded, not {compressed:08x}"))
     }
 }
 
