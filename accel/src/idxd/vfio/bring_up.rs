@@ -116,7 +116,7 @@ fn configure(session: &Session) -> Result<(), Cause> {
 /// Enables a queue and sees that it is. The device is enabled.
 fn enable(session: &Session, queue: u8) -> Result<(), Cause> {
     session.run(CommandNumber::ENABLE_QUEUE, queue.into())?;
-    match session.registers().queue_state(&session.facts, queue)? {
+    match session.facts.queue_state(session.registers(), queue)? {
         QueueState::Enabled => Ok(()),
         state => Err(Cause::NotEnabled(state)),
     }

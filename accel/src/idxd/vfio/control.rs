@@ -64,7 +64,7 @@ impl QueueQuieter {
         let timed_out = Cause::TimedOut { waited, polls: step.polls };
         let Some(command) = self.command(step.stage) else {
             let over =
-                waited > self.linger || self.session.registers().is_empty(&self.session.facts, self.queue)?;
+                waited > self.linger || self.session.facts.is_empty(self.session.registers(), self.queue)?;
             return Ok(if over { Next::Stage(Stage::Abort) } else { Next::Wait });
         };
         if !step.given {
@@ -86,7 +86,7 @@ impl QueueQuieter {
     }
 
     fn ended(&self, stage: Stage, status: CommandStatus) -> Result<Next, Cause> {
-        let state = self.session.registers().queue_state(&self.session.facts, self.queue)?;
+        let state = self.session.facts.queue_state(self.session.registers(), self.queue)?;
         match (stage, status.error()) {
             (Stage::Abort | Stage::Enable, CommandError::NONE) if state == QueueState::Enabled => {
                 Ok(Next::Ready)

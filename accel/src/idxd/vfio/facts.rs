@@ -4,7 +4,7 @@ use pageferry_bindings::idxd::opcode::{Opcode, OpcodeSet};
 use pageferry_bindings::idxd::registers::{
     self, EngineCapabilities, GeneralCapabilities, GroupCapabilities, QueueCapabilities, TableOffsets,
 };
-use pageferry_bindings::idxd::tables::GroupConfiguration;
+use pageferry_bindings::idxd::tables::{GroupConfiguration, QueueConfiguration, QueueState, QueueStatus};
 
 use super::error::{Cause, FunctionError};
 use super::registers::Registers;
@@ -107,6 +107,25 @@ impl FunctionFacts {
     pub(super) fn operation_configuration(&self) -> Option<u64> {
         let there = self.queues.contains(QueueCapabilities::OPERATION_CONFIGURATION);
         (there && self.queues.configuration_stride() >= 64).then_some(32)
+    }
+
+    /// How a work queue is.
+    pub(super) fn queue_state(&self, registers: Registers<'_>, queue: u8) -> Result<QueueState, Cause> {
+        self.queue_status(registers, queue).map(QueueStatus::state)
+    }
+
+    /// Whether a work queue says that it holds no descriptors; engines may still have some. A device that does not tell
+    /// has none that it says so of.
+    pub(super) fn is_empty(&self, registers: Registers<'_>, queue: u8) -> Result<bool, Cause> {
+        if !self.queues.contains(QueueCapabilities::OCCUPANCY) {
+            return Ok(false);
+        }
+        self.queue_status(registers, queue).map(|status| status.occupancy() == 0)
+    }
+
+    fn queue_status(&self, registers: Registers<'_>, queue: u8) -> Result<QueueStatus, Cause> {
+        let offset = self.queue_configuration(queue) + QueueConfiguration::STATUS_OFFSET;
+        registers.status(offset).map(QueueStatus)
     }
 }
 

@@ -1,11 +1,9 @@
 //! Reading and writing the registers of a function, in words.
 
 use pageferry_bindings::idxd::registers;
-use pageferry_bindings::idxd::tables::{QueueConfiguration, QueueState, QueueStatus};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::error::Cause;
-use super::facts::FunctionFacts;
 use crate::idxd::function::Function;
 
 /// The registers of a function.
@@ -61,21 +59,5 @@ impl Registers<'_> {
 
     pub(super) fn general_status(self) -> Result<registers::GeneralStatus, Cause> {
         self.status(registers::GENSTATUS).map(registers::GeneralStatus)
-    }
-
-    /// How a work queue is.
-    pub(super) fn queue_state(self, facts: &FunctionFacts, queue: u8) -> Result<QueueState, Cause> {
-        let offset = facts.queue_configuration(queue) + QueueConfiguration::STATUS_OFFSET;
-        self.status(offset).map(|value| QueueStatus(value).state())
-    }
-
-    /// Whether a work queue says that it holds no descriptors; engines may still have some. A device that does not tell
-    /// has none that it says so of.
-    pub(super) fn is_empty(self, facts: &FunctionFacts, queue: u8) -> Result<bool, Cause> {
-        if !facts.queues.contains(registers::QueueCapabilities::OCCUPANCY) {
-            return Ok(false);
-        }
-        let offset = facts.queue_configuration(queue) + QueueConfiguration::STATUS_OFFSET;
-        self.status(offset).map(|value| QueueStatus(value).occupancy() == 0)
     }
 }
