@@ -16,6 +16,7 @@ mod facts;
 pub mod pci;
 mod plan;
 mod registers;
+mod reset;
 mod session;
 pub mod user;
 

@@ -1,15 +1,13 @@
 //! A function that is up: what it may reach, whether it still works, and how it is put down.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
-use std::{io, mem};
 
 use pageferry_bindings::idxd::command::{Command, CommandError, CommandNumber};
-use pageferry_bindings::idxd::registers::DeviceState;
 
-use super::bring_up::start;
 use super::command::CommandRegister;
 use super::error::Cause;
 use super::facts::FunctionFacts;
@@ -53,7 +51,7 @@ pub(super) enum Door {
 }
 
 /// How the function is.
-enum Fate {
+pub(super) enum Fate {
     Up,
     /// It is being reset.
     Resetting(JoinHandle<Quiet>),
@@ -114,61 +112,22 @@ impl Session {
         }
     }
 
+    pub(super) fn set_door(&self, door: Door) {
+        self.door.store(door as u8, Ordering::Release);
+    }
+
     /// How often the whole function was reset: all that its queues had before is gone then.
     pub(super) fn resets(&self) -> u64 {
         self.resets.load(Ordering::Acquire)
     }
 
-    /// Has the whole function reset, and its queues made anew, by a thread, since that takes its time.
-    pub(super) fn reset(self: &Arc<Self>) {
-        let mut fate = self.fate();
-        if !matches!(*fate, Fate::Up) {
-            return;
-        }
-        self.door.store(Door::Closed as u8, Ordering::Release);
-        let session = Arc::clone(self);
-        let reset = thread::Builder::new().name("idxd-reset".into()).spawn(move || session.make_anew());
-        *fate = reset.map_or_else(|_| Fate::Over(self.make_anew()), Fate::Resetting);
-    }
-
-    /// How far a reset is, or how it ended, if there was one that left something to say.
-    pub(super) fn reset_outcome(&self) -> Option<Quiet> {
-        let mut fate = self.fate();
-        let outcome = match mem::replace(&mut *fate, Fate::Up) {
-            Fate::Up => return None,
-            Fate::Resetting(thread) if !thread.is_finished() => {
-                *fate = Fate::Resetting(thread);
-                return Some(Quiet::Pending);
-            }
-            Fate::Resetting(thread) => thread.join().unwrap_or(Quiet::Never),
-            Fate::Over(outcome) => outcome,
-        };
-        if outcome != Quiet::Ready {
-            *fate = Fate::Over(outcome);
-        }
-        Some(outcome)
-    }
-
-    /// Resets the function and brings its queues up again. Failing that, takes all memory from it.
-    fn make_anew(&self) -> Quiet {
-        let state = || self.registers().general_status().map(|status| status.state());
-        if self.function.reset().is_ok() && matches!(state(), Ok(DeviceState::Disabled)) {
-            self.resets.fetch_add(1, Ordering::Release);
-            // Interrupts that have other handles now are interrupts that nobody would hear.
-            if start(self).is_ok_and(|handles| handles == *self.handles()) {
-                self.door.store(Door::Open as u8, Ordering::Release);
-                return Quiet::Ready;
-            }
-            self.door.store(Door::Gone as u8, Ordering::Release);
-            return Quiet::Gone;
-        }
-        self.door.store(Door::Gone as u8, Ordering::Release);
-        // Whatever it still does, it reaches nothing.
-        if self.unmap_all().is_ok() { Quiet::Gone } else { Quiet::Never }
+    /// The whole function was just reset.
+    pub(super) fn count_reset(&self) {
+        self.resets.fetch_add(1, Ordering::Release);
     }
 
     /// Takes back every range, also those behind one that cannot be taken back.
-    fn unmap_all(&self) -> io::Result<()> {
+    pub(super) fn unmap_all(&self) -> io::Result<()> {
         let mut outcome = Ok(());
         self.mapped().retain(|range| match self.function.unmap(range) {
             Ok(()) => false,
@@ -196,7 +155,7 @@ impl Session {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fate(&self) -> MutexGuard<'_, Fate> {
+    pub(super) fn fate(&self) -> MutexGuard<'_, Fate> {
         self.fate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
