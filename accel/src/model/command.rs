@@ -7,23 +7,7 @@ use zerocopy::FromZeros;
 
 use super::profile::Profile;
 use super::registers::Registers;
-use super::state::{Entry, State};
-
-/// A command that is being carried out.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pending {
-    command: Command,
-    /// How many descriptors had arrived when it was given: it waits for those.
-    arrived: u64,
-    /// The queues that it waits for, once it has begun.
-    queues: Option<u64>,
-}
-
-impl Pending {
-    pub(super) const fn new(command: Command, arrived: u64) -> Self {
-        Self { command, arrived, queues: None }
-    }
-}
+use super::state::{Entry, Pending, State};
 
 /// What is left to do after a command was begun.
 enum Begun {

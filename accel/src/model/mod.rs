@@ -38,11 +38,11 @@ use pageferry_bindings::idxd::descriptor::Descriptor;
 use pageferry_bindings::idxd::instruction::Instruction;
 use pageferry_bindings::idxd::registers::{PORTAL_PAGE, PORTAL_STRIDE};
 
-use command::Pending;
 use engine::Shared;
 use fault::{Fault, FaultPlan, Misdeeds, count};
 use memory::DeviceMemory;
 use profile::Profile;
+use state::Pending;
 
 /// A modelled function. Its thread ends when it is dropped.
 pub struct Model {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use pageferry_bindings::idxd::command::Command;
 use pageferry_bindings::idxd::descriptor::Descriptor;
 use pageferry_bindings::idxd::instruction::Instruction;
 use pageferry_bindings::idxd::opcode::Opcode;
@@ -10,7 +11,6 @@ use pageferry_bindings::idxd::registers::{DeviceState, InterruptCause, SoftwareE
 use pageferry_bindings::idxd::tables::{QueueControl, QueueState};
 
 use super::Submission;
-use super::command::Pending;
 use super::fault::{Fault, FaultPlan};
 use super::profile::Profile;
 use super::registers::Registers;
@@ -55,6 +55,22 @@ pub(super) struct Entry {
     pub number: u64,
     pub submitted: Option<Instant>,
     pub due: Due,
+}
+
+/// A command that is being carried out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub command: Command,
+    /// How many descriptors had arrived when it was given: it waits for those.
+    pub arrived: u64,
+    /// The queues that it waits for, once it has begun.
+    pub queues: Option<u64>,
+}
+
+impl Pending {
+    pub(super) const fn new(command: Command, arrived: u64) -> Self {
+        Self { command, arrived, queues: None }
+    }
 }
 
 /// When a descriptor is done.
