@@ -25,10 +25,4 @@ pub use error::{Cause, FunctionError};
 pub use facts::FunctionFacts;
 
 #[cfg(test)]
-mod fake;
-#[cfg(test)]
-mod on_model;
-#[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod trial;

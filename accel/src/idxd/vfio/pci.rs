@@ -320,6 +320,6 @@ mod tests {
             println!("skipped: no VFIO group with a DSA or IAA on this machine");
             return;
         };
-        super::super::trial::moves_memory(&device);
+        super::super::tests::trial::moves_memory(&device);
     }
 }

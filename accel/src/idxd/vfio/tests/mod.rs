@@ -1,3 +1,7 @@
+mod fake;
+mod on_model;
+pub(super) mod trial;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,13 +10,13 @@ use pageferry_bindings::idxd::descriptor::Descriptor;
 use pageferry_bindings::idxd::registers::*;
 use pageferry_bindings::idxd::tables::{QueueState, QueueStatus};
 
-use super::fake::{Fake, QUEUES_AT};
-use super::trial::{quiet, wait_for};
 use super::{Settings, VfioDevice};
 use crate::dma::{Arena, DmaRange};
 use crate::idxd::device::{Device, Quiet, WorkQueue};
 use crate::idxd::function::Function;
 use crate::idxd::portal::PortalRefusal;
+use fake::{Fake, QUEUES_AT};
+use trial::{quiet, wait_for};
 
 /// Short waits: what does not end here never does.
 fn settings() -> Settings {

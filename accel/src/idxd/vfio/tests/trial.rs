@@ -7,9 +7,9 @@ use pageferry_bindings::idxd::descriptor::Descriptor;
 use pageferry_bindings::idxd::flags::DescriptorFlags;
 use pageferry_bindings::idxd::opcode::Opcode;
 
-use super::VfioDevice;
 use crate::dma::{Arena, Block, HostAddress};
 use crate::idxd::device::{Device, Quiet, WorkQueue};
+use crate::idxd::vfio::VfioDevice;
 
 /// How many bytes are moved.
 const BYTES: usize = 5000;
@@ -88,7 +88,7 @@ pub(super) fn quiet(queue: &WorkQueue) -> Quiet {
 }
 
 /// Brings the device up, moves memory through each of its queues, and puts it down.
-pub(super) fn moves_memory(device: &VfioDevice) {
+pub(in crate::idxd::vfio) fn moves_memory(device: &VfioDevice) {
     let arena = Arena::new(device.queues().len(), Move::BLOCK_BYTES).unwrap();
     let queues = device.open(&[arena.range()]).unwrap();
     for (queue, seed) in queues.iter().zip(1..) {

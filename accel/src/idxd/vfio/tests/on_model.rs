@@ -13,12 +13,12 @@ use pageferry_bindings::idxd::descriptor::Descriptor;
 use vfio_bindings::bindings::vfio::{VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX};
 
 use super::trial::{Move, moves_memory, quiet, wait_for};
-use super::user::UserFunction;
-use super::{Settings, VfioDevice};
 use crate::dma::{Arena, DmaRange};
 use crate::idxd::device::{Device, Quiet};
 use crate::idxd::function::Function;
 use crate::idxd::portal::PortalRefusal;
+use crate::idxd::vfio::user::UserFunction;
+use crate::idxd::vfio::{Settings, VfioDevice};
 use crate::model::fault::{Fault, FaultPlan, When};
 use crate::model::memory::DeviceMemory;
 use crate::model::profile::Profile;
