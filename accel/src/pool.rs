@@ -39,6 +39,8 @@ struct State {
     free: Vec<Box<Request>>,
     made: usize,
     returns: u64,
+    /// How many threads sleep until something changes.
+    waiters: usize,
     closed: bool,
 }
 
@@ -57,7 +59,7 @@ impl Pool {
         let arena = Arena::new(bound + size.spare, size.page_size.bytes_of(size.max_pages))?;
         let mut free = Vec::with_capacity(bound);
         free.resize_with(size.initial, || make(&arena, size));
-        let state = State { free, made: size.initial, returns: 0, closed: false };
+        let state = State { free, made: size.initial, returns: 0, waiters: 0, closed: false };
         let (size, state) = (PoolSize { bound, ..size }, Mutex::new(state));
         Ok(Self { size, arena: Arc::new(arena), state, changed: Condvar::new() })
     }
@@ -104,11 +106,24 @@ impl Pool {
 
     /// Gives a request back.
     pub fn put(&self, request: Box<Request>) {
+        self.put_quietly(request);
+        self.announce();
+    }
+
+    /// Gives one of several requests back, for [`announce`](Self::announce) to follow the last: waking a thread for each
+    /// would cost more than most of them do.
+    pub fn put_quietly(&self, request: Box<Request>) {
         let mut state = self.lock();
         state.free.push(request);
         state.returns += 1;
-        drop(state);
-        self.changed.notify_all();
+    }
+
+    /// Wakes whoever waits for what has come back.
+    pub fn announce(&self) {
+        // Nobody is woken where nobody sleeps: that would be a system call all the same.
+        if self.lock().waiters > 0 {
+            self.changed.notify_all();
+        }
     }
 
     /// How many requests ever came back: the mark for [`wait_for_return`](Self::wait_for_return).
@@ -156,8 +171,11 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.waiters += 1;
+        let mut state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.waiters -= 1;
+        state
     }
 }
 

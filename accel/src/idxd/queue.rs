@@ -128,38 +128,46 @@ impl<W: Work> Queue<W> {
         Failure::Device { device: Arc::clone(&self.name), status: status.into() }
     }
 
-    /// Takes one busy flight as far as it goes now; what became of its request, if that is over.
-    fn go_on(&self, flight: &mut Flight<W>, state: &mut Standing) -> Option<Result<(), Failure>> {
-        loop {
-            if let Err(PortalRefusal::Gone) = flight.send(&*self.portal, &mut state.credits) {
-                state.condition = Condition::Quieting;
-                return None;
-            }
-            if !flight.look(&mut state.credits) {
-                return None;
-            }
-            if let Some(status) = flight.broken_batch() {
-                self.work.abandon(&mut flight.slot);
-                return Some(Err(self.failed(format!("a batch ended with status {:#04x}", status.0))));
-            }
-            let request = flight.request.as_mut()?;
-            match self.work.advance(request, &mut flight.slot, &mut flight.outbox) {
-                Progress::Posted => flight.arrange(self.sending),
-                Progress::Done(result) => return Some(result),
-            }
+    /// A slot for a request, if there is room for one.
+    fn board(&self) -> Result<Box<Flight<W>>, RefusalReason> {
+        let mut state = self.lock();
+        match state.condition {
+            Condition::Open if state.credits > 0 => state.idle.pop().ok_or(RefusalReason::Full),
+            Condition::Open | Condition::Quieting => Err(RefusalReason::Full),
+            Condition::Gone => Err(RefusalReason::Gone),
         }
     }
 
-    fn poll_open(&self, state: &mut State<W>, completions: &mut Vec<Completion>) {
-        let mut standing = Standing { credits: state.credits, condition: state.condition };
+    /// Goes on with a flight whose phase is complete: with the next phase, or with what became of its request.
+    fn go_on(&self, flight: &mut Flight<W>) -> Option<Result<(), Failure>> {
+        if let Some(status) = flight.broken_batch() {
+            self.work.abandon(&mut flight.slot);
+            return Some(Err(self.failed(format!("a batch ended with status {:#04x}", status.0))));
+        }
+        let request = flight.request.as_mut()?;
+        match self.work.advance(request, &mut flight.slot, &mut flight.outbox) {
+            Progress::Posted => {
+                flight.arrange(self.sending);
+                None
+            }
+            Progress::Done(result) => Some(result),
+        }
+    }
+
+    /// Finds completed phases, and sees whether anything is late. Whoever submits is held up for a look, not for the work.
+    fn poll_open(&self, completions: &mut Vec<Completion>) {
         let mut index = 0;
-        while index < state.busy.len() {
-            match self.go_on(&mut state.busy[index], &mut standing) {
-                None => index += 1,
-                Some(result) => completions.extend(state.land(index, result)),
+        let mut state = self.lock();
+        while let Some(mut flight) = state.next_complete(&mut index, &*self.portal) {
+            drop(state);
+            let outcome = self.go_on(&mut flight);
+            state = self.lock();
+            match outcome {
+                Some(result) => completions.extend(state.land(flight, result)),
+                // It is sent when its turn comes again.
+                None => state.busy.push(flight),
             }
         }
-        (state.credits, state.condition) = (standing.credits, standing.condition);
         if !state.busy.is_empty() {
             let now = Instant::now();
             if state.busy.iter().any(|flight| now >= flight.deadline) {
@@ -196,8 +204,9 @@ impl<W: Work> Queue<W> {
             if quiet == Quiet::Never && !complete {
                 completions.extend(self.give_up_memory(state, index));
             } else {
+                let mut flight = state.busy.swap_remove(index);
                 self.work.abandon(&mut flight.slot);
-                completions.extend(state.land(index, Err(failure)));
+                completions.extend(state.land(flight, Err(failure)));
             }
         }
     }
@@ -221,16 +230,26 @@ impl<W: Work> Queue<W> {
     }
 }
 
-/// The part of a queue's state that a flight changes.
-struct Standing {
-    credits: usize,
-    condition: Condition,
-}
-
 impl<W: Work> State<W> {
-    /// Empties the slot of a busy flight.
-    fn land(&mut self, index: usize, result: Result<(), Failure>) -> Option<Completion> {
-        let mut flight = self.busy.swap_remove(index);
+    /// Sends what credits allow, and takes out the first flight from `index` on whose phase is complete.
+    fn next_complete(&mut self, index: &mut usize, portal: &dyn Portal) -> Option<Box<Flight<W>>> {
+        while self.condition != Condition::Quieting
+            && let Some(flight) = self.busy.get_mut(*index)
+        {
+            if let Err(PortalRefusal::Gone) = flight.send(portal, &mut self.credits) {
+                self.condition = Condition::Quieting;
+                break;
+            }
+            if flight.look(&mut self.credits) {
+                return Some(self.busy.swap_remove(*index));
+            }
+            *index += 1;
+        }
+        None
+    }
+
+    /// Empties the slot of a flight that is over.
+    fn land(&mut self, mut flight: Box<Flight<W>>, result: Result<(), Failure>) -> Option<Completion> {
         let request = flight.request.take();
         flight.clear();
         self.idle.push(flight);
@@ -240,21 +259,17 @@ impl<W: Work> State<W> {
 
 impl<W: Work> queue::Queue for Queue<W> {
     fn submit(&self, mut request: Box<Request>) -> Result<(), Refused> {
-        let state = &mut *self.lock();
-        match state.condition {
-            Condition::Open => {}
-            Condition::Quieting => return Err(Refused { request, reason: RefusalReason::Full }),
-            Condition::Gone => return Err(Refused { request, reason: RefusalReason::Gone }),
-        }
-        if state.credits == 0 {
-            return Err(Refused { request, reason: RefusalReason::Full });
-        }
-        let Some(mut flight) = state.idle.pop() else {
-            return Err(Refused { request, reason: RefusalReason::Full });
+        let mut flight = match self.board() {
+            Ok(flight) => flight,
+            Err(reason) => return Err(Refused { request, reason }),
         };
         self.work.begin(&request, &mut flight.slot, &mut flight.outbox);
         flight.arrange(self.sending);
-        let sent = flight.send(&*self.portal, &mut state.credits);
+        let state = &mut *self.lock();
+        let sent = match state.condition {
+            Condition::Open => flight.send(&*self.portal, &mut state.credits),
+            Condition::Quieting | Condition::Gone => Err(PortalRefusal::Retry),
+        };
         if let (Err(refusal), false) = (sent, flight.has_begun()) {
             self.work.abandon(&mut flight.slot);
             flight.clear();
@@ -282,10 +297,8 @@ impl<W: Work> queue::Queue for Queue<W> {
     }
 
     fn poll(&self, completions: &mut Vec<Completion>) {
+        self.poll_open(completions);
         let state = &mut *self.lock();
-        if state.condition != Condition::Quieting {
-            self.poll_open(state, completions);
-        }
         if state.condition == Condition::Quieting {
             self.poll_quieting(state, completions);
         }

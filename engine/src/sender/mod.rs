@@ -139,6 +139,7 @@ impl Sender {
             reports: to_report,
             report: SendReport::default(),
             turn: 0,
+            unannounced: 0,
             waiting: Vec::new(),
             outcome: Ok(()),
         };

@@ -60,6 +60,8 @@ pub(super) struct Poller {
     pub(super) head: Vec<u8>,
     /// The connection whose turn it is.
     pub(super) turn: usize,
+    /// Requests that went back to the pool and that nobody was told of.
+    pub(super) unannounced: usize,
     /// Failed requests that found every queue full.
     #[expect(clippy::vec_box, reason = "a request moves as one pointer")]
     pub(super) waiting: Vec<Box<Request>>,
@@ -73,11 +75,18 @@ impl Collect for Poller {
             Ok(()) => self.send(&request),
             Err(failure) => return self.encode_again(request, failure),
         };
-        self.pool.put(request);
+        self.pool.put_quietly(request);
+        self.unannounced += 1;
+        if self.unannounced == ANNOUNCE_AFTER {
+            self.announce();
+        }
         sent.unwrap_or_else(|error| self.fail(error));
     }
 
     fn turn(&mut self) -> Turn {
+        if self.unannounced > 0 {
+            self.announce();
+        }
         if self.outcome.is_err() {
             return Turn::Stop;
         }
@@ -106,7 +115,15 @@ impl Collect for Poller {
     }
 }
 
+/// The migration thread is woken for so many requests at once, if more of them have completed.
+const ANNOUNCE_AFTER: usize = 8;
+
 impl Poller {
+    fn announce(&mut self) {
+        self.unannounced = 0;
+        self.pool.announce();
+    }
+
     pub(super) fn land(self) -> Landing {
         Landing { outcome: self.outcome, report: self.report, connections: self.connections }
     }
