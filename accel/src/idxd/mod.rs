@@ -8,6 +8,7 @@ mod announcer;
 mod choice;
 pub mod device;
 pub mod dsa;
+mod fitness;
 mod flight;
 pub mod function;
 pub mod iaa;

@@ -25,6 +25,7 @@ use pageferry_bindings::idxd::opcode::Opcode;
 use self::work::DsaWork;
 use super::choice;
 use super::device::{Device, QueueFacts};
+use super::fitness::{self, unfit};
 use super::queue::{self, QueueSettings};
 use crate::method::{Method, MethodSet};
 use crate::queue::{Accelerator, Attachment, Capabilities, OpenError, Provenance, Queue};
@@ -68,25 +69,14 @@ impl Dsa {
     /// # Errors
     /// [`OpenError::Device`] if it has no queue, or a queue lacks an operation that is needed.
     pub fn new(device: Arc<dyn Device>, config: DsaConfig) -> Result<Self, OpenError> {
-        let queues = device.queues();
-        if queues.is_empty() {
-            return Err(OpenError::Device {
-                device: device.name().to_owned(),
-                attempted: "use it as a DSA".into(),
-                reason: "it has no work queue".into(),
-                remedy: "configure and enable one".into(),
-            });
-        }
+        let attempted = "use it as a DSA";
+        let queues = fitness::queues(&*device, attempted)?;
         for facts in &queues {
             let missing = templates::missing(&facts.opcodes, config.detect_zero);
             if !missing.is_empty() {
-                return Err(OpenError::Device {
-                    device: facts.name.clone(),
-                    attempted: "use it as a DSA".into(),
-                    reason: format!("it lacks {}", missing.join(", ")),
-                    remedy: "allow these operations in its configuration (op_config), or use another queue"
-                        .into(),
-                });
+                let reason = format!("it lacks {}", missing.join(", "));
+                let remedy = "allow these operations in its configuration (op_config), or use another queue";
+                return Err(unfit(&facts.name, attempted, &reason, remedy));
             }
         }
         let config = DsaConfig { requests: config.requests.max(1), ..config };
@@ -121,16 +111,7 @@ impl Accelerator for Dsa {
     }
 
     fn open(&self, attachment: &Attachment) -> Result<Vec<Box<dyn Queue>>, OpenError> {
-        let page_size = attachment.ram.page_size();
-        let is_short = |facts: &&QueueFacts| facts.max_transfer_bytes < page_size.bytes() as u64;
-        if let Some(facts) = self.queues.iter().find(is_short) {
-            return Err(OpenError::Device {
-                device: facts.name.clone(),
-                attempted: format!("use it for pages of {page_size}"),
-                reason: format!("it transfers at most {} bytes a descriptor", facts.max_transfer_bytes),
-                remedy: "raise its maximum transfer size to a page at least".into(),
-            });
-        }
+        fitness::check_pages(&self.queues, attachment.ram.page_size())?;
         let settings = QueueSettings { requests: self.config.requests, deadline: self.config.deadline };
         let slots = self.queues.len() * self.config.requests;
         let private = work::private_pages(attachment, slots)

@@ -26,6 +26,7 @@ use pageferry_bindings::idxd::opcode::Opcode;
 
 use super::choice::Choice;
 use super::device::{Device, QueueFacts};
+use super::fitness::{self, unfit};
 use super::queue::{self, QueueSettings};
 use super::work::{Outbox, Progress, Work};
 use crate::checksum::{ChecksumKind, PageCrc};
@@ -93,29 +94,17 @@ impl Iaa {
     /// # Errors
     /// If it has no queues, or one that does not compress and decompress: a DSA, for one.
     pub fn new(device: Arc<dyn Device>, config: IaaConfig) -> Result<Self, OpenError> {
-        let queues = device.queues();
-        if queues.is_empty() {
-            return Err(unfit(device.name(), "it has no work queue", "enable one"));
-        }
-        for facts in &queues {
+        let attempted = "use it for deflate";
+        for facts in fitness::queues(&*device, attempted)? {
             for (opcode, name) in [(Opcode::COMPRESS, "compress"), (Opcode::DECOMPRESS, "decompress")] {
                 if !facts.opcodes.has(opcode) {
                     let reason = format!("its operations do not include {name} ({:#04x})", opcode.0);
                     let remedy = "use an IAA (iax), or allow the operation in the work queue's op_config";
-                    return Err(unfit(&facts.name, &reason, remedy));
+                    return Err(unfit(&facts.name, attempted, &reason, remedy));
                 }
             }
         }
         Ok(Self { device, config: IaaConfig { requests: config.requests.max(1), ..config } })
-    }
-}
-
-fn unfit(device: &str, reason: &str, remedy: &str) -> OpenError {
-    OpenError::Device {
-        device: device.to_owned(),
-        attempted: "use it for deflate".to_owned(),
-        reason: reason.to_owned(),
-        remedy: remedy.to_owned(),
     }
 }
 
@@ -140,16 +129,7 @@ impl Accelerator for Iaa {
     }
 
     fn open(&self, attachment: &Attachment) -> Result<Vec<Box<dyn Queue>>, OpenError> {
-        let page_size = attachment.ram.page_size();
-        for facts in self.device.queues() {
-            if facts.max_transfer_bytes < page_size.bytes() as u64 {
-                let reason = format!(
-                    "it transfers at most {} bytes at once, which is less than a page of {page_size}",
-                    facts.max_transfer_bytes
-                );
-                return Err(unfit(&facts.name, &reason, "raise the work queue's max_transfer_size"));
-            }
-        }
+        fitness::check_pages(&self.device.queues(), attachment.ram.page_size())?;
         let settings = QueueSettings { requests: self.config.requests, deadline: self.config.deadline };
         let tables = Arc::new(Tables::new(self.config.huffman));
         let work = |facts: &QueueFacts| IaaWork::new(self.config, facts, attachment, Arc::clone(&tables));
