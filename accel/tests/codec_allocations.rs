@@ -3,36 +3,14 @@
 //! This counts what goes through Rust's allocator. ISA-L and LZ4 allocate nowhere else; that zstd's own memory stays
 //! as it is, is tested beside its codec.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
 
 use pageferry_accel::codec::deflate::{Deflate, Inflate, Library, Window};
 use pageferry_accel::codec::lz4::{Lz4, Unlz4};
 use pageferry_accel::codec::zstd::{DEFAULT_LEVEL, Unzstd, Zstd};
 use pageferry_accel::codec::{DecodeError, DoesNotFit};
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use counting::ALLOCATIONS;
 
 #[test]
 fn deflate_allocates_nothing_per_request() {
