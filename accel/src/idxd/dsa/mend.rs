@@ -10,11 +10,11 @@ use pageferry_bindings::idxd::opcode::Opcode;
 use pageferry_bindings::idxd::operands::CreateDeltaOperands;
 use pageferry_bindings::idxd::status::DsaStatus;
 
-use super::choice::{Choice, Way};
 use super::fault::{Faulted, Stray};
 use super::resume::{self, Progress};
 use super::{OVERFLOW, finish};
 use crate::codec::delta::WORD_BYTES;
+use crate::idxd::choice::{Choice, Way};
 use crate::idxd::work::Outbox;
 use crate::request::Detours;
 

@@ -23,7 +23,6 @@ use std::time::Duration;
 use pageferry_bindings::idxd::opcode::Opcode;
 
 use self::work::DsaWork;
-use super::choice;
 use super::device::{Device, QueueFacts};
 use super::fitness::{self, unfit};
 use super::queue::{self, QueueSettings};

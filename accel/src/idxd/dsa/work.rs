@@ -9,12 +9,12 @@ use pageferry_bindings::idxd::opcode::Opcode;
 use pageferry_bindings::idxd::status::DsaStatus;
 
 use super::DsaConfig;
-use super::choice::Choice;
 use super::mend::{Mend, Trouble};
 use super::slot::{Records, Slot, Stage};
 use super::templates::Templates;
 use crate::checksum::{ChecksumKind, PageCrc};
 use crate::dma::Block;
+use crate::idxd::choice::Choice;
 use crate::idxd::device::QueueFacts;
 use crate::idxd::work::{Outbox, Progress, Work};
 use crate::queue::{Attachment, Failure};

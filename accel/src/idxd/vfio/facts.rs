@@ -1,4 +1,5 @@
-//! What a function says of itself in its capability registers, checked before anything relies on it.
+//! What a function says of itself in its registers: what it can do, checked before anything relies on it, and how its
+//! queues are.
 
 use pageferry_bindings::idxd::opcode::{Opcode, OpcodeSet};
 use pageferry_bindings::idxd::registers::{

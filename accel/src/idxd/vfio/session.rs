@@ -28,7 +28,7 @@ pub(super) struct Session {
     pub(super) patience: Duration,
     pub(super) commands: CommandRegister,
     /// What queues name their interrupts by, as it was told to those who use them.
-    pub(super) handles: Mutex<Vec<u16>>,
+    handles: Mutex<Vec<u16>>,
     /// What portals look at: a [`Door`].
     door: AtomicU8,
     fate: Mutex<Fate>,

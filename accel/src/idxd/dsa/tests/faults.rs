@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::decoding::Ferry;
 use super::*;
-use crate::idxd::dsa::choice::{Choice, Way};
+use crate::idxd::choice::{Choice, Way};
 
 /// Has one way look so much cheaper that it is taken but for a rare try of the other.
 fn prefer(desk: &Desk<'_>, way: Way) {
