@@ -1,10 +1,9 @@
 //! Device models: they take the descriptors that the drivers write and answer with the records that the drivers read.
 //!
-//! A [`Model`] is one function, DSA or IAA as its [`Profile`](profile::Profile) says. It is driven as the real one is:
-//! through registers of BAR 0, portals of BAR 2, and memory that was mapped for it; in this process through
-//! [`Model::function`], or by a server that hands on what another process asks for. It is as strict as the silicon is known
-//! to be, and where nobody knows, as the profile's [`Quirks`](profile::Quirks) say. A [`FaultPlan`](fault::FaultPlan)
-//! has it misbehave.
+//! A [`Model`] is one function, DSA or IAA as its [`Profile`] says. It is driven as the real one is: through registers
+//! of BAR 0, portals of BAR 2, and memory that was mapped for it; in this process through [`Model::function`], or by a
+//! server that hands on what another process asks for. It is as strict as the silicon is known to be, and where nobody
+//! knows, as the profile's [`Quirks`](profile::Quirks) say. A [`FaultPlan`] has it misbehave.
 //!
 //! Nothing that a model did is hardware's: its provenance is `model`.
 
