@@ -33,14 +33,33 @@ const REQUESTS: usize = 32;
 /// Microseconds of one request, by what they are spent on.
 #[derive(Clone, Copy, Debug)]
 pub struct HostCost {
-    /// Of the whole sender, CPU time of both its threads.
-    pub whole: f64,
+    /// From taking the request out of the pool to its being back, on one thread: the stages below.
+    pub stages: Stages,
+    /// CPU time of a whole sender: of two threads, which find the runs, wake each other, and poll for what is not there yet.
+    pub sender: f64,
+}
+
+/// What a request costs, stage by stage, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Stages {
+    /// Taking it out of the pool, with its runs and baselines.
+    pub compose: f64,
     /// Composing descriptors and handing them over, but for the device's own part.
     pub submit: f64,
     /// Looking for completions, composing further phases, and making a payload of what came.
     pub poll: f64,
     /// Building the frame's head.
     pub frame: f64,
+    /// Giving baselines and request back.
+    pub recycle: f64,
+}
+
+impl Stages {
+    /// All of them.
+    #[must_use]
+    pub fn sum(&self) -> f64 {
+        self.compose + self.submit + self.poll + self.frame + self.recycle
+    }
 }
 
 /// An accelerator on a device of this kind, and how long the CPU has been that device.
@@ -72,22 +91,21 @@ const fn method(kind: InstantKind) -> Method {
 /// If the accelerator does not do what it is made for.
 #[must_use]
 pub fn host_cost(guest: &Arc<GuestRam>, kind: InstantKind) -> HostCost {
-    let (whole, device) = accelerator(kind);
+    let (device_of_sender, device) = accelerator(kind);
     let config = SenderConfig::new(MigrationId([0; 16]), Selector::fixed(method(kind)));
     let baseline_bytes =
         if kind == InstantKind::Dsa { usize::try_from(guest.bytes()).unwrap_or(0) } else { 0 };
     let config = SenderConfig { max_pages: PAGES, baseline_bytes, ..config };
-    let whole = host_cpu(guest, whole, config, || device.seconds()) * f64::from(PAGES.0);
-    let (submit, poll, frame) = parts(guest, kind);
-    HostCost { whole, submit, poll, frame }
+    let sender = host_cpu(guest, device_of_sender, config, || device.seconds()) * f64::from(PAGES.0);
+    HostCost { stages: stages(guest, kind), sender }
 }
 
-/// The stages of one request, which goes through one queue again and again, alone: microseconds, medians of five.
-fn parts(guest: &Arc<GuestRam>, kind: InstantKind) -> (f64, f64, f64) {
+/// The stages of one request, which goes through one queue again and again, alone: medians of five.
+fn stages(guest: &Arc<GuestRam>, kind: InstantKind) -> Stages {
     const TURNS: u32 = 20_000;
     let mut bench = Bench::new(guest, kind);
     let runs = [(); 5].map(|()| {
-        let mut spent = [0; 3];
+        let mut spent = [0; 5];
         (0..TURNS).for_each(|_| bench.turn(&mut spent));
         spent.map(|ticks| ticks_to_seconds(ticks) * 1e6 / f64::from(TURNS))
     });
@@ -96,7 +114,7 @@ fn parts(guest: &Arc<GuestRam>, kind: InstantKind) -> (f64, f64, f64) {
         values.sort_by(f64::total_cmp);
         values[2]
     };
-    (median(0), median(1), median(2))
+    Stages { compose: median(0), submit: median(1), poll: median(2), frame: median(3), recycle: median(4) }
 }
 
 /// One queue, one request, and what it needs.
@@ -130,34 +148,35 @@ impl Bench {
         Self { kind, device, pool, baselines, queue, completions, head }
     }
 
-    /// Sends a request through, and adds what submitting, polling and framing took, without the device's own part.
-    fn turn(&mut self, spent: &mut [u64; 3]) {
+    /// Sends a request through, and adds what its stages took, without the device's own part.
+    fn turn(&mut self, spent: &mut [u64; 5]) {
+        let mut times = [0; 6];
+        let now = |device: &InstantDevice| ticks() - device.ticks();
+        times[0] = now(&self.device);
         let request = self.request();
-        let now = || ticks() - self.device.ticks();
-        let begun = now();
+        times[1] = now(&self.device);
         self.queue.submit(request).expect("an idle queue");
-        let submitted = now();
+        times[2] = now(&self.device);
         while self.completions.is_empty() {
             self.queue.poll(&mut self.completions);
         }
-        let polled = now();
-        let Completion { request, result } = self.completions.remove(0);
+        times[3] = now(&self.device);
+        let Completion { mut request, result } = self.completions.remove(0);
         result.expect("a device that does all it is asked");
         self.head.clear();
-        let framed = {
-            frame(&request, &mut self.head);
-            now()
-        };
+        frame(&request, &mut self.head);
+        times[4] = now(&self.device);
+        request.baselines.drain(..).flatten().for_each(|baseline| self.baselines.give_back(baseline));
         self.pool.put(request);
-        for (sum, took) in spent.iter_mut().zip([submitted - begun, polled - submitted, framed - polled]) {
-            *sum += took;
+        times[5] = now(&self.device);
+        for (sum, pair) in spent.iter_mut().zip(times.windows(2)) {
+            *sum += pair[1] - pair[0];
         }
     }
 
     /// A few runs, as a guest's dirty pages lie.
     fn request(&mut self) -> Box<Request> {
         let mut request = self.pool.take().expect("the only request");
-        request.baselines.drain(..).flatten().for_each(|baseline| self.baselines.give_back(baseline));
         request.reset(Direction::Encode);
         request.method = method(self.kind);
         let runs = [(0, 20), (40, 1), (50, 30), (100, 12)];

@@ -1,6 +1,7 @@
 //! The loop of a poller thread, the same at both ends.
 
 use std::hint;
+use std::time::Duration;
 
 use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::queue::Completion;
@@ -30,8 +31,12 @@ pub(crate) enum Turn {
     Stop,
 }
 
-/// How often a device is asked in a row before other threads get a chance. Loom counts every step.
+/// How often devices that do not ring are asked in a row before the poller takes a nap. Loom counts every step.
 const SPINS: u32 = if cfg!(loom) { 0 } else { 64 };
+
+/// A nap is as long as devices take for a few requests, with many of them in flight: a poller that never slept would cost a
+/// core, and one that is woken for each request as much. (The kernel adds its timer slack, 50 microseconds by default.)
+const NAP: Duration = Duration::from_micros(10);
 
 /// Polls all queues until told to stop. Blocks while nothing is in flight, and while all that is will ring.
 pub(crate) fn run(dispatcher: &Dispatcher, doorbell: &Doorbell, collector: &mut impl Collect) {
@@ -56,11 +61,20 @@ pub(crate) fn run(dispatcher: &Dispatcher, doorbell: &Doorbell, collector: &mut 
 fn spin(spins: u32) -> u32 {
     if spins < SPINS {
         hint::spin_loop();
-        spins + 1
-    } else {
-        thread::yield_now();
-        0
+        return spins + 1;
     }
+    nap();
+    0
+}
+
+#[cfg(not(loom))]
+fn nap() {
+    thread::sleep(NAP);
+}
+
+#[cfg(loom)]
+fn nap() {
+    thread::yield_now();
 }
 
 #[cfg(all(test, loom))]

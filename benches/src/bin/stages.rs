@@ -1,7 +1,7 @@
 //! Prints what each stage of the data path costs here, beside its bar and this machine's limit, as a Markdown table.
 
 use pageferry_accel::method::Method;
-use pageferry_benches::host_cost::{HostCost, host_cost};
+use pageferry_benches::host_cost::{HostCost, Stages, host_cost};
 use pageferry_benches::instant::InstantKind;
 use pageferry_benches::limits::{cold_memory, read_bandwidth, two_input_bandwidth};
 use pageferry_benches::stages::{
@@ -36,11 +36,12 @@ fn main() {
     }
     let guest = written(512 << 20);
     for (name, kind) in [("DSA, delta", InstantKind::Dsa), ("IAA, deflate", InstantKind::Iaa)] {
-        let HostCost { whole, submit, poll, frame } = host_cost(&guest, kind);
-        let other = whole - submit - poll - frame;
+        let HostCost { stages, sender } = host_cost(&guest, kind);
+        let Stages { compose, submit, poll, frame, recycle } = stages;
         println!(
-            "| {name}: host CPU of a request of 63 pages | {whole:.2} us: compose and submit {submit:.2}, poll {poll:.2}, \
-             frame {frame:.2}, all else {other:.2} | 3 us | a device that takes no time |"
+            "| {name}: a request of 63 pages on the host | {:.2} us: compose {compose:.2}, submit {submit:.2}, poll {poll:.2}, \
+             frame {frame:.2}, recycle {recycle:.2} | 3 us | {sender:.2} us in a whole sender of two threads |",
+            stages.sum()
         );
     }
 }
