@@ -13,6 +13,8 @@ use pageferry_accel::model::profile::Profile;
 use pageferry_accel::model::{Model, Timing};
 use pageferry_accel::queue::Accelerator;
 
+use crate::flaky::Completing;
+
 /// How long a modelled device has: what is late in a test is to be late soon, and what is not must not be.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -46,9 +48,14 @@ pub fn model(profile: Profile, plan: FaultPlan) -> Arc<Model> {
 /// # Panics
 /// If the function is not a DSA or IAA that can be used.
 #[must_use]
-pub fn accelerator(function: Arc<dyn Function>, patience: Patience) -> Arc<dyn Accelerator> {
+pub fn accelerator(
+    function: Arc<dyn Function>,
+    patience: Patience,
+    completing: Completing,
+) -> Arc<dyn Accelerator> {
     let Patience { deadline, command, linger } = patience;
-    let settings = Settings { patience: command, linger, ..Settings::default() };
+    let interrupts = completing == Completing::Ringing;
+    let settings = Settings { interrupts, patience: command, linger, ..Settings::default() };
     let device = VfioDevice::new(function, settings).expect("a function that can be brought up");
     let kind = device.kind();
     over(Arc::new(device), kind, deadline)

@@ -23,6 +23,7 @@ use pageferry_accel::queue::Accelerator;
 use pageferry_accel::request::{Direction, Request};
 use pageferry_accel::run::{Content, Run};
 use pageferry_accel::units::{Gpa, PageCount, PageIndex, PageSize};
+use pageferry_tests::flaky::Completing;
 use pageferry_tests::guest::{self, Noise};
 use pageferry_tests::models::{self, Patience};
 use pageferry_tests::single::{Single, payload};
@@ -72,18 +73,22 @@ fn rows(folder: &Path) -> Vec<Row> {
     let mut rows =
         vec![Row { name: "software".into(), source: cpu(), destination: cpu(), _servers: Vec::new() }];
     for (name, profile) in PROFILES {
-        let here = || {
+        let here = |completing| {
             let model = models::model(profile(), FaultPlan::default());
-            models::accelerator(Arc::new(model.function()), Patience::default())
+            models::accelerator(Arc::new(model.function()), Patience::default(), completing)
         };
-        let name_here = format!("{name} in this process");
-        rows.push(Row { name: name_here, source: here(), destination: here(), _servers: Vec::new() });
+        for (completing, how) in [(Completing::Polled, "polled"), (Completing::Ringing, "by interrupts")] {
+            let name = format!("{name} in this process, {how}");
+            let (source, destination) = (here(completing), here(completing));
+            rows.push(Row { name, source, destination, _servers: Vec::new() });
+        }
         let mut servers = Vec::new();
+        let completing = Completing::Polled;
         let mut there = |end: &str| {
             let socket = folder.join(format!("{name}-{end}"));
             servers.push(Served::start(profile(), &socket));
             let function = UserFunction::connect(&socket).unwrap();
-            models::accelerator(Arc::new(function), Patience::default())
+            models::accelerator(Arc::new(function), Patience::default(), completing)
         };
         let (source, destination) = (there("source"), there("destination"));
         rows.push(Row { name: format!("{name} over vfio-user"), source, destination, _servers: servers });

@@ -21,6 +21,7 @@ use pageferry_engine::fallbacks::Fallbacks;
 use pageferry_engine::receiver::ReceiveReport;
 use pageferry_engine::sender::{SendError, SendReport, Sender, SenderConfig};
 use pageferry_engine::work::Work;
+use pageferry_tests::flaky::Completing;
 use pageferry_tests::guest::{Noise, fill, first_difference, guest, pages, scribble};
 use pageferry_tests::models::{self, Patience};
 use pageferry_tests::peers::{config, connections, receive_by};
@@ -84,12 +85,13 @@ fn faulty(noise: &mut Noise) -> Faulty {
         1 => Profile::dsa_full(),
         _ => Profile::spr_iaa(),
     };
-    faulty_as(profile, plan(noise))
+    let completing = if noise.chance(30) { Completing::Ringing } else { Completing::Polled };
+    faulty_as(profile, plan(noise), completing)
 }
 
-fn faulty_as(profile: Profile, plan: FaultPlan) -> Faulty {
+fn faulty_as(profile: Profile, plan: FaultPlan, completing: Completing) -> Faulty {
     let model = models::model(profile, plan.clone());
-    let accelerator = models::accelerator(Arc::new(model.function()), PATIENCE);
+    let accelerator = models::accelerator(Arc::new(model.function()), PATIENCE, completing);
     Faulty { plan, model, accelerator }
 }
 
@@ -221,7 +223,7 @@ fn a_device_that_lies_never_gets_a_wrong_page_through() {
         let profile = if seed % 2 == 0 { Profile::dsa_full() } else { Profile::spr_iaa() };
         let plan = lie(&mut noise, &profile);
         let once = matches!(plan.rules[0].when, When::At(_));
-        let liar = faulty_as(profile, plan);
+        let liar = faulty_as(profile, plan, Completing::Polled);
         let (source, destination) = (guest(PAGES, PageSize::Kib4), guest(PAGES, PageSize::Kib4));
         fill(&source, seed);
         let (here, there) = connections(1);
