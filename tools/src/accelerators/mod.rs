@@ -43,7 +43,12 @@ pub(crate) fn choose(
         match requests.find(name) {
             Ok(found) if dispensable => chosen.push(Optional::wrap(found)),
             Ok(found) => chosen.push(found),
-            Err(error) if dispensable => warn(&format!("going on without {name}: {error}")),
+            Err(AcceleratorError::Unusable { name, reason }) if dispensable => {
+                warn(&format!("going on without {name}: {reason}"));
+            }
+            Err(AcceleratorError::NotDriven) if dispensable => {
+                warn("going on without qat: this version of accelbench does not drive it");
+            }
             Err(error) => return Err(error),
         }
     }

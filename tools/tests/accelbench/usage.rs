@@ -117,3 +117,29 @@ fn the_list_has_the_cpu_and_is_honest_about_the_rest() {
         assert!(!device["next_step"].as_str().unwrap().is_empty(), "{device}");
     }
 }
+
+#[test]
+fn the_cpu_carries_on_where_it_is_named_too() {
+    let ended = run(&["run", "--size", "1M", "--method", "raw", "--accelerator", "vfio:0000:00:00.9,cpu"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("going on without vfio:0000:00:00.9"), "{ended:?}");
+    assert!(!ended.stderr.contains("add cpu"), "{ended:?}");
+}
+
+#[test]
+fn a_model_is_called_a_model_in_every_report() {
+    let arguments = ["run", "--size", "8M", "--rounds", "2", "--accelerator", "iaa-model,dsa-full-model"];
+    let run =
+        |format: &str| run(&[&arguments[..], &["--method", "deflate+delta", "--format", format]].concat());
+    for format in ["table", "markdown"] {
+        let ended = run(format);
+        assert!(ended.stdout.contains("spr-iaa-model (a model, no hardware)"), "{ended:?}");
+    }
+    assert!(run("csv").stdout.contains(",model,"), "the CSV does not say so");
+    let result = run("json").json()["results"][0].clone();
+    assert_eq!((&result["provenance"], &result["verified"]), (&"model".into(), &true.into()));
+    let carried = &result["pages_by_method"];
+    assert!(carried["deflate"].as_u64() > Some(0) && carried["delta"].as_u64() > Some(0), "{carried}");
+    let by = |end: &str| result[end][0]["requests"].as_u64().unwrap();
+    assert!(by("accelerators") > 0 && by("destination_accelerators") > 0, "{result}");
+}
