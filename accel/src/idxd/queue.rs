@@ -37,16 +37,19 @@ pub(crate) fn open<W: Work>(
     settings: QueueSettings,
     work: impl Fn(&QueueFacts) -> W,
 ) -> Result<Vec<Box<dyn queue::Queue>>, OpenError> {
-    let sizes: Vec<SlotSize> = device.queues().iter().map(|facts| SlotSize::of(&work(facts))).collect();
+    let known = device.queues();
+    let works: Vec<W> = known.iter().map(&work).collect();
     let requests = settings.requests.max(1);
-    let bytes: usize = sizes.iter().map(|size| size.bytes::<W>() * requests).sum();
+    let bytes: usize = works.iter().map(|work| SlotSize::of(work).bytes::<W>() * requests).sum();
     let no_memory = |source| OpenError::Memory { accelerator: device.name().to_owned(), source };
     let arena = Arena::new(1, bytes).map_err(no_memory)?;
     let mut memory = attachment.dma_ranges();
     memory.push(arena.range());
-    let opened = device.open(&memory)?.into_iter().zip(sizes);
-    let queues = opened.map(|(queue, size)| {
-        let work = work(&queue.facts);
+    let opened = device.open(&memory)?.into_iter().zip(known.iter().zip(works));
+    let queues = opened.map(|(queue, (facts, planned))| {
+        let size = SlotSize::of(&planned);
+        // What it can do may be less once it is open: a queue that is written to takes no batches.
+        let work = if queue.facts == *facts { planned } else { work(&queue.facts) };
         let flights = (0..requests).map(|_| Flight::new(&work, size, &arena).map(Box::new));
         let flights = flights.collect::<Option<_>>().ok_or(std::io::ErrorKind::OutOfMemory.into());
         let queue = Queue::new(queue, work, flights.map_err(no_memory)?, settings, attachment);
