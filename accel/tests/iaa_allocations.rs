@@ -4,6 +4,7 @@
 //! are on its own.
 
 mod counting;
+mod requests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use pageferry_accel::request::{Direction, Request};
 use pageferry_accel::run::Run;
 use pageferry_accel::units::{Gpa, PageCount, PageIndex, PageSize};
 
-use counting::ALLOCATIONS;
+use requests::{arrive, run};
 
 const PAGES: PageCount = PageCount(24);
 /// A page in so many is zero.
@@ -69,26 +70,6 @@ fn fill(ram: &GuestRam, round: u8) {
     }
 }
 
-/// Runs a request, and says what this thread allocated meanwhile.
-fn run(queue: &dyn Queue, mut request: Box<Request>) -> (Box<Request>, usize) {
-    let mut completions = Vec::with_capacity(1);
-    let before = ALLOCATIONS.get();
-    loop {
-        match queue.submit(request) {
-            Ok(()) => break,
-            Err(refused) => request = refused.request,
-        }
-        queue.poll(&mut completions);
-    }
-    while completions.is_empty() {
-        queue.poll(&mut completions);
-    }
-    let allocated = ALLOCATIONS.get() - before;
-    let completion = completions.remove(0);
-    completion.result.expect("nothing is wrong but page faults");
-    (completion.request, allocated)
-}
-
 #[test]
 fn a_request_allocates_nothing_in_either_direction() {
     let (mut resumed, mut on_cpu) = (0, 0);
@@ -111,17 +92,7 @@ fn a_request_allocates_nothing_in_either_direction() {
                 allocated == 0 || round == 0,
                 "{huffman:?}: encoding allocates {allocated} times in round {round}"
             );
-            decoding.reset(Direction::Decode);
-            decoding.method = encoding.method;
-            decoding.runs.extend(&encoding.runs);
-            decoding.segments.extend(&encoding.segments);
-            let mut filled = 0;
-            for slice in encoding.payload.slices() {
-                decoding.payload.buffer()[filled..filled + slice.len()].copy_from_slice(slice);
-                filled += slice.len();
-            }
-            decoding.payload.set_filled(filled);
-            (decoding.checksum_kind, decoding.checksum) = (encoding.checksum_kind, encoding.checksum);
+            arrive(&encoding, &mut decoding);
             let (decoded, allocated) = run(&*decoder, decoding);
             decoding = decoded;
             assert!(
