@@ -3,3 +3,4 @@
 
 pub mod idxd;
 pub mod isal;
+pub mod qat;
