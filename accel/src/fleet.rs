@@ -37,6 +37,7 @@ impl Accelerator for Fleet {
             encode: all.encode.intersection(one.encode),
             decode: all.decode.intersection(one.decode),
             deflate_window_bits: all.deflate_window_bits.min(one.deflate_window_bits),
+            encode_window_bits: all.encode_window_bits.max(one.encode_window_bits),
             queues: all.queues + one.queues,
             depth: all.depth.max(one.depth),
             memory: all.memory,

@@ -112,6 +112,9 @@ pub struct Capabilities {
     pub decode: MethodSet,
     /// The binary logarithm of the largest deflate window that it decodes, in bytes: 12 for IAA, 15 elsewhere.
     pub deflate_window_bits: u8,
+    /// The binary logarithm of the smallest window that its own deflate can be held to: 12 for CPU and IAA, 15 for QAT, which
+    /// always looks back as far as RFC 1951 allows.
+    pub encode_window_bits: u8,
     /// How many queues it has.
     pub queues: usize,
     /// How many requests each holds.

@@ -201,6 +201,18 @@ impl Request {
         }
     }
 
+    /// States what the destination will have of pages that a device read from live memory: nobody knows their bytes, but a
+    /// page that the CPU saw zero is zero.
+    pub(crate) fn note_unknown_pages(&mut self) {
+        let contents = self.runs.iter().flat_map(|run| run.pages().map(|_| run.content));
+        for (content, baseline) in contents.zip(&mut self.baselines) {
+            match content {
+                Content::Zero => baseline.iter_mut().for_each(Baseline::set_zero),
+                Content::Data => baseline.iter_mut().for_each(Baseline::forget),
+            }
+        }
+    }
+
     /// Gives up every buffer that a device may still write to: they are never used again, and their memory never freed.
     ///
     /// # Errors

@@ -48,6 +48,39 @@ impl Run {
     }
 }
 
+/// Walks through the pages of the data runs, as segments cover them.
+pub(crate) struct DataPages<'a> {
+    runs: &'a [Run],
+    /// How many pages of the first run are behind.
+    taken: u32,
+}
+
+impl<'a> DataPages<'a> {
+    pub(crate) fn new(runs: &'a [Run]) -> Self {
+        Self { runs, taken: 0 }
+    }
+
+    /// Shows the next `pages` pages, run by run. Says whether there were as many.
+    pub(crate) fn take(&mut self, pages: PageCount, mut each: impl FnMut(Run)) -> bool {
+        let mut left = pages.0;
+        while left > 0 {
+            let Some(run) = self.runs.first() else { return false };
+            let here = if run.content == Content::Data { run.count.0 - self.taken } else { 0 };
+            let now = here.min(left);
+            if now > 0 {
+                each(Run::data(run.first.offset(self.taken.into()), PageCount(now)));
+            }
+            left -= now;
+            self.taken += now;
+            if here == now {
+                self.runs = &self.runs[1..];
+                self.taken = 0;
+            }
+        }
+        true
+    }
+}
+
 /// A part of a payload that decodes alone.
 ///
 /// The segments of a request cover, in order, the pages of its data runs, in order; where they lie in the payload
@@ -99,6 +132,26 @@ mod tests {
             Run::zero(PageIndex(9), PageCount(1)),
         ];
         assert_eq!(runs, expected);
+    }
+
+    #[test]
+    fn segments_find_their_pages_across_runs_and_past_zeros() {
+        let (page, count) = (PageIndex, PageCount);
+        let runs = [
+            Run::zero(page(0), count(2)),
+            Run::data(page(2), count(3)),
+            Run::zero(page(5), count(1)),
+            Run::data(page(6), count(4)),
+        ];
+        let mut pages = DataPages::new(&runs);
+        let mut take = |number| {
+            let mut taken = Vec::new();
+            let enough = pages.take(count(number), |run| taken.push((run.first.0, run.count.0)));
+            (enough, taken)
+        };
+        assert_eq!(take(2), (true, vec![(2, 2)]));
+        assert_eq!(take(3), (true, vec![(4, 1), (6, 2)]));
+        assert_eq!(take(3), (false, vec![(8, 2)]));
     }
 
     #[test]

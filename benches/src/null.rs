@@ -32,6 +32,7 @@ impl Accelerator for Null {
             encode: MethodSet::of(&[Method::Deflate]),
             decode: MethodSet::default(),
             deflate_window_bits: 15,
+            encode_window_bits: 12,
             queues: 1,
             depth: DEPTH,
             memory: MemoryAccess::Shared,

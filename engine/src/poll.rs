@@ -125,6 +125,7 @@ mod loom_tests {
                 encode: methods,
                 decode: methods,
                 deflate_window_bits: 15,
+                encode_window_bits: 12,
                 queues: 1,
                 depth: 4,
                 memory,

@@ -96,7 +96,7 @@ impl List {
 
 impl Entry {
     fn of(name: &str, accelerator: &dyn Accelerator) -> Self {
-        let Capabilities { encode, decode, deflate_window_bits, queues, depth, memory } =
+        let Capabilities { encode, decode, deflate_window_bits, queues, depth, memory, .. } =
             accelerator.capabilities();
         Self {
             name: name.to_owned(),

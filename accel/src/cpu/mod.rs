@@ -64,6 +64,7 @@ impl Accelerator for Cpu {
             encode: MethodSet::all(),
             decode: MethodSet::all(),
             deflate_window_bits: Window::Kib32.bits(),
+            encode_window_bits: Window::Kib4.bits(),
             queues: self.config.workers,
             depth: self.config.depth,
             memory: MemoryAccess::Copied,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{GuestMemory, Region, live};
 use crate::dma::{BackingFile, DmaRange, HostAddress};
-use crate::run::Run;
-use crate::units::{Gpa, PageIndex, PageSize};
+use crate::run::{Content, Run};
+use crate::units::{Gpa, PageCount, PageIndex, PageSize};
 
 /// Pages that exist: one region by its page numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +146,28 @@ impl GuestRam {
     #[must_use]
     pub fn address(&self, page: PageIndex) -> HostAddress {
         HostAddress::of(self.locate(page))
+    }
+
+    /// Where `pages` pages from `first` on are, if they follow each other in this process too: if they are in one region, in
+    /// effect. `None` also for no pages.
+    #[must_use]
+    pub fn contiguous(&self, first: PageIndex, pages: PageCount) -> Option<HostAddress> {
+        let address = self.address(first);
+        let last = self.address(first.offset(u64::from(pages.0).checked_sub(1)?));
+        let before_last = self.page_size.bytes_of(pages) - self.page_size.bytes();
+        (last == address.offset(before_last)).then_some(address)
+    }
+
+    /// Appends the parts of `run` that are zero, and those that are not.
+    pub fn part_zeros(&self, run: Run, runs: &mut Vec<Run>) {
+        let from = runs.len();
+        for page in run.pages() {
+            let content = if self.is_zero(page) { Content::Zero } else { Content::Data };
+            match runs[from..].last_mut() {
+                Some(last) if last.content == content => last.count += PageCount::ONE,
+                _ => runs.push(Run { first: page, count: PageCount::ONE, content }),
+            }
+        }
     }
 
     /// The NUMA node that the page is on, as far as whoever owns the memory has said.

@@ -98,7 +98,7 @@ impl Default for BufferList {
 }
 
 /// Translates an address of this process to the device's, 0 if it cannot (`CpaVirtualToPhysical`).
-pub type TranslateFn = extern "C" fn(*mut c_void) -> u64;
+pub type TranslateFn = unsafe extern "C" fn(*mut c_void) -> u64;
 
 /// Told of a change in an instance's state, with what was registered (`CpaDcInstanceNotificationCbFunc`).
 pub type NotifyFn = extern "C" fn(InstanceHandle, *mut c_void, InstanceEvent);

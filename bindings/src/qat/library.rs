@@ -29,7 +29,9 @@ pub enum LoadError {
         source: libloading::Error,
     },
     /// The file is a library, but not this one.
-    #[error("{name} has no function {symbol}: it is not the vendor's libqat, or one without data compression")]
+    #[error(
+        "{name} has no function {symbol}: it is not the vendor's libqat, or one without data compression"
+    )]
     MissingSymbol {
         /// The name or path that was loaded.
         name: String,

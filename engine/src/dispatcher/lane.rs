@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use pageferry_accel::codec::deflate::Window;
-use pageferry_accel::method::Method;
+use pageferry_accel::method::{Method, MethodSet};
 use pageferry_accel::queue::{
     Accelerator, Attachment, Capabilities, Completion, OpenError, Provenance, Queue, RefusalReason,
 };
@@ -60,7 +60,7 @@ impl Lane {
         Ok(Self {
             name: accelerator.name().to_owned(),
             provenance: accelerator.provenance(),
-            capabilities: decodable(accelerator.capabilities(), attachment.deflate_window),
+            capabilities: within(attachment.deflate_window, accelerator.capabilities()),
             rings: queues.iter().all(|queue| queue.rings()),
             turns: (0..order.groups()).map(|_| AtomicUsize::new(0)).collect(),
             order,
@@ -173,11 +173,17 @@ impl Lane {
     }
 }
 
-/// What is left of an accelerator that decodes a smaller window of deflate than the source may use.
-fn decodable(capabilities: Capabilities, window: Window) -> Capabilities {
-    let Capabilities { decode, deflate_window_bits, .. } = capabilities;
-    let suits = window.bits() <= deflate_window_bits;
-    Capabilities { decode: if suits { decode } else { decode.without(Method::Deflate) }, ..capabilities }
+/// What is left of an accelerator where the source may use `window`: one that decodes a smaller window leaves deflate to
+/// others, and so does one whose own deflate looks back further.
+fn within(window: Window, capabilities: Capabilities) -> Capabilities {
+    let Capabilities { encode, decode, deflate_window_bits, encode_window_bits, .. } = capabilities;
+    let without_deflate =
+        |methods: MethodSet, fits| if fits { methods } else { methods.without(Method::Deflate) };
+    Capabilities {
+        encode: without_deflate(encode, encode_window_bits <= window.bits()),
+        decode: without_deflate(decode, window.bits() <= deflate_window_bits),
+        ..capabilities
+    }
 }
 
 impl Station {
@@ -198,5 +204,38 @@ impl Station {
             RefusalReason::Gone => Reason::Gone,
         };
         Err(Declined { request: refused.request, reason })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use pageferry_accel::queue::MemoryAccess;
+
+    use super::*;
+
+    #[test]
+    fn an_accelerator_leaves_deflate_to_others_where_its_window_does_not_suit() {
+        let (queues, depth, memory) = (1, 1, MemoryAccess::Copied);
+        let of = |deflate_window_bits, encode_window_bits| Capabilities {
+            encode: MethodSet::all(),
+            decode: MethodSet::all(),
+            deflate_window_bits,
+            encode_window_bits,
+            queues,
+            depth,
+            memory,
+        };
+        let deflates = |window, capabilities: Capabilities| {
+            let Capabilities { encode, decode, .. } = within(window, capabilities);
+            assert!(encode.contains(Method::Zstd) && decode.contains(Method::Zstd));
+            (encode.contains(Method::Deflate), decode.contains(Method::Deflate))
+        };
+        let (cpu, iaa, qat) = (of(15, 12), of(12, 12), of(15, 15));
+        for (capabilities, expected) in [(&cpu, (true, true)), (&iaa, (true, false)), (&qat, (true, true))] {
+            assert_eq!(deflates(Window::Kib32, capabilities.clone()), expected, "32 KiB, {capabilities:?}");
+        }
+        for (capabilities, expected) in [(&cpu, (true, true)), (&iaa, (true, true)), (&qat, (false, true))] {
+            assert_eq!(deflates(Window::Kib4, capabilities.clone()), expected, "4 KiB, {capabilities:?}");
+        }
     }
 }

@@ -69,7 +69,15 @@ impl Accelerator for Device {
     fn capabilities(&self) -> Capabilities {
         let (methods, memory) = (MethodSet::all(), MemoryAccess::Copied);
         let (queues, depth) = (self.0.len(), 8);
-        Capabilities { encode: methods, decode: methods, deflate_window_bits: 15, queues, depth, memory }
+        Capabilities {
+            encode: methods,
+            decode: methods,
+            deflate_window_bits: 15,
+            encode_window_bits: 12,
+            queues,
+            depth,
+            memory,
+        }
     }
 
     fn provenance(&self) -> Provenance {

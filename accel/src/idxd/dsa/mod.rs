@@ -99,6 +99,7 @@ impl Accelerator for Dsa {
             decode: if self.all_have(Opcode::APPLY_DELTA) { decode.with(Method::Delta) } else { decode },
             // No deflate, no window.
             deflate_window_bits: 0,
+            encode_window_bits: 0,
             queues: self.queues.len(),
             depth: self.config.requests,
             memory: self.device.memory(),

@@ -14,8 +14,8 @@ use crate::idxd::work::Outbox;
 use crate::method::Method;
 use crate::queue::Failure;
 use crate::request::{Detours, Request};
-use crate::run::{Content, Run, Segment};
-use crate::units::{PageCount, PageIndex};
+use crate::run::{Content, DataPages, Run, Segment};
+use crate::units::PageCount;
 
 /// What is kept of a request while it is decoded.
 pub(super) struct Decoding {
@@ -86,11 +86,15 @@ impl IaaWork {
     ) -> Result<(), String> {
         decoding.parts.clear();
         decoding.detours = Detours::default();
-        let mut places = Places::new(&request.runs);
+        let mut pages = DataPages::new(&request.runs);
         let (mut encoded, mut decoded) = (0, 0);
         for (index, segment) in request.segments.iter().enumerate() {
             let bytes = self.page_size.bytes_of(segment.pages);
-            let place = places.take(segment.pages).ok_or("its segments have more pages than its runs")?;
+            let (mut parts, mut first) = (0, None);
+            let enough = pages.take(segment.pages, |run| (parts, first) = (parts + 1, Some(run.first)));
+            if !enough {
+                return Err("its segments have more pages than its runs".to_owned());
+            }
             let within = (encoded + segment.bytes as usize <= request.payload.bytes().len())
                 && decoded + bytes <= scratch.len();
             if !within {
@@ -101,7 +105,9 @@ impl IaaWork {
                 Method::Raw if segment.bytes as usize == bytes => part,
                 Method::Deflate if segment.bytes > 0 => {
                     self.check_size(index, segment, bytes)?;
-                    let direct = place.and_then(|first| self.contiguous(first, segment.pages));
+                    let direct = first
+                        .filter(|_| parts == 1)
+                        .and_then(|first| self.ram.contiguous(first, segment.pages));
                     let destination = direct.unwrap_or(scratch.address().offset(decoded));
                     let descriptor = self.decompression(request, segment, encoded, bytes);
                     phase.post(outbox, index, Descriptor { destination: destination.0, ..descriptor });
@@ -246,39 +252,4 @@ pub(super) const WHOLE_STREAM: DecompressFlags = DecompressFlags::ENABLE
 
 fn data_runs(runs: &[Run]) -> impl Iterator<Item = &Run> {
     runs.iter().filter(|run| run.content == Content::Data)
-}
-
-/// Walks through the pages of the data runs.
-struct Places<'a> {
-    runs: &'a [Run],
-    /// How many pages of the first run are behind.
-    taken: u32,
-}
-
-impl<'a> Places<'a> {
-    fn new(runs: &'a [Run]) -> Self {
-        Self { runs, taken: 0 }
-    }
-
-    /// The first of the next `pages` pages if they are all in one run, `Some(None)` if they are in several; nothing if
-    /// there are not as many.
-    fn take(&mut self, pages: PageCount) -> Option<Option<PageIndex>> {
-        let mut left = pages.0;
-        let mut first = None;
-        while left > 0 {
-            let run = self.runs.first()?;
-            let here = if run.content == Content::Data { run.count.0 - self.taken } else { 0 };
-            if here >= left && left == pages.0 {
-                first = Some(run.first.offset(self.taken.into()));
-            }
-            let taken = here.min(left);
-            left -= taken;
-            self.taken += taken;
-            if here == taken {
-                self.runs = &self.runs[1..];
-                self.taken = 0;
-            }
-        }
-        Some(first)
-    }
 }

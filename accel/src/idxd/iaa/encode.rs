@@ -13,7 +13,6 @@ use super::piece::{Encoded, Piece};
 use super::tables::{Codes, Pass};
 use super::verify::Question;
 use super::{IaaWork, length};
-use crate::baseline::Baseline;
 use crate::checksum::ChecksumKind;
 use crate::dma::Block;
 use crate::idxd::work::Outbox;
@@ -150,7 +149,10 @@ impl IaaWork {
         let mut offset = 0;
         for &run in &request.runs {
             let from = runs.len();
-            self.part_zeros(run, runs);
+            match self.config.detect_zero {
+                true => self.ram.part_zeros(run, runs),
+                false => runs.push(run),
+            }
             for run in runs[from..].iter().filter(|run| run.content == Content::Data) {
                 let count = run.count.0;
                 let number = count.div_ceil(longest);
@@ -158,7 +160,7 @@ impl IaaWork {
                     // As even as it gets.
                     let (from, to) = (count * index / number, count * (index + 1) / number);
                     let (first, pages) = (run.first.offset(from.into()), PageCount(to - from));
-                    let source = self.contiguous(first, pages).ok_or_else(|| {
+                    let source = self.ram.contiguous(first, pages).ok_or_else(|| {
                         format!("pages {first} to {} are not in one piece of memory", run.end())
                     })?;
                     pieces.push(Piece { first, pages, source, offset, encoded: None, by_software: false });
@@ -172,22 +174,6 @@ impl IaaWork {
     /// The most pages of a piece, of a request of as many.
     fn piece_pages(&self, pages: PageCount) -> u32 {
         pages.0.div_ceil(self.engines).max(MIN_PIECE_PAGES).min(self.max_pages_at_once)
-    }
-
-    /// Appends the parts of a run that are zero and those that are not.
-    fn part_zeros(&self, run: Run, runs: &mut Vec<Run>) {
-        if !self.config.detect_zero {
-            runs.push(run);
-            return;
-        }
-        let from = runs.len();
-        for page in run.pages() {
-            let content = if self.ram.is_zero(page) { Content::Zero } else { Content::Data };
-            match runs[from..].last_mut() {
-                Some(last) if last.content == content => last.count += PageCount::ONE,
-                _ => runs.push(Run { first: page, count: PageCount::ONE, content }),
-            }
-        }
     }
 
     fn post_counting(
@@ -290,7 +276,7 @@ impl IaaWork {
         }
         request.detours = *detours;
         std::mem::swap(runs, &mut request.runs);
-        note_baselines(request);
+        request.note_unknown_pages();
     }
 
     pub(super) fn copy_out(&self, piece: &Piece, into: &mut [u8]) {
@@ -321,15 +307,4 @@ fn sum(histograms: &Block, pieces: &[Piece]) -> Histogram {
         }
     }
     zerocopy::transmute!(sum)
-}
-
-/// Nobody knows the bytes that the device read from live memory; a page that the CPU saw zero is zero.
-fn note_baselines(request: &mut Request) {
-    let contents = request.runs.iter().flat_map(|run| run.pages().map(|_| run.content));
-    for (content, baseline) in contents.zip(&mut request.baselines) {
-        match content {
-            Content::Zero => baseline.iter_mut().for_each(Baseline::set_zero),
-            Content::Data => baseline.iter_mut().for_each(Baseline::forget),
-        }
-    }
 }

@@ -31,12 +31,12 @@ use super::queue::{self, QueueSettings};
 use super::work::{Outbox, Progress, Work};
 use crate::checksum::{ChecksumKind, PageCrc};
 use crate::codec::deflate::Window;
-use crate::dma::{Block, HostAddress};
+use crate::dma::Block;
 use crate::guest::GuestRam;
 use crate::method::{Method, MethodSet};
 use crate::queue::{Accelerator, Attachment, Capabilities, Failure, OpenError, Provenance, Queue};
 use crate::request::{Direction, Request};
-use crate::units::{PageCount, PageIndex, PageSize};
+use crate::units::PageSize;
 use decode::{Decoding, Refusal};
 use encode::Encoding;
 use phase::Phase;
@@ -118,6 +118,7 @@ impl Accelerator for Iaa {
             encode: MethodSet::of(&[Method::Zero, Method::Deflate]),
             decode: MethodSet::of(&[Method::Zero, Method::Raw, Method::Deflate]),
             deflate_window_bits: Window::Kib4.bits(),
+            encode_window_bits: Window::Kib4.bits(),
             queues: self.device.queues().len(),
             depth: self.config.requests,
             memory: self.device.memory(),
@@ -192,14 +193,6 @@ impl IaaWork {
             choice: Mutex::default(),
             software: Mutex::new(Software::new(page_size.bytes_of(attachment.max_pages))),
         }
-    }
-
-    /// Where `pages` pages from `first` on are, if they are in one piece. What a peer says does not lead out of a region.
-    fn contiguous(&self, first: PageIndex, pages: PageCount) -> Option<HostAddress> {
-        let address = self.ram.address(first);
-        let last = self.ram.address(first.offset(u64::from(pages.0).checked_sub(1)?));
-        let before_last = self.page_size.bytes_of(pages) - self.page_size.bytes();
-        (last == address.offset(before_last)).then_some(address)
     }
 
     fn choice(&self) -> MutexGuard<'_, Choice> {
