@@ -17,6 +17,7 @@ pub mod idxd;
 pub mod method;
 pub mod model;
 pub mod pool;
+pub mod qat;
 pub mod queue;
 pub mod request;
 pub mod run;

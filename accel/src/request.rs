@@ -213,6 +213,21 @@ impl Request {
         }
     }
 
+    /// States what the destination will have of pages that were copied before they were encoded: `copies` has those with data,
+    /// in order.
+    pub(crate) fn note_copied_pages<'a>(&mut self, mut copies: impl Iterator<Item = &'a [u8]>) {
+        let contents = self.runs.iter().flat_map(|run| run.pages().map(|_| run.content));
+        for (content, baseline) in contents.zip(&mut self.baselines) {
+            match content {
+                Content::Zero => baseline.iter_mut().for_each(Baseline::set_zero),
+                Content::Data => {
+                    let copy = copies.next();
+                    baseline.iter_mut().zip(copy).for_each(|(baseline, copy)| baseline.set(copy));
+                }
+            }
+        }
+    }
+
     /// Gives up every buffer that a device may still write to: they are never used again, and their memory never freed.
     ///
     /// # Errors

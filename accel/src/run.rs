@@ -49,6 +49,7 @@ impl Run {
 }
 
 /// Walks through the pages of the data runs, as segments cover them.
+#[derive(Clone)]
 pub(crate) struct DataPages<'a> {
     runs: &'a [Run],
     /// How many pages of the first run are behind.

@@ -1,0 +1,343 @@
+//! An instance at work: started, with a session for each direction, and told of what happens to its device.
+
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use pageferry_bindings::qat::cpa::{BufferList, CpaStatus, FlatBuffer, InstanceEvent, InstanceHandle};
+use pageferry_bindings::qat::dc::{
+    CallbackFn, SessionSetup, algorithm, checksum, direction, huffman, state, window,
+};
+use pageferry_bindings::qat::library::Libqat;
+
+use super::operation::{self, Operation};
+use super::physical::Registered;
+use super::pinned::{ALIGNMENT, Pinned};
+use super::reach::Reach;
+use super::refusal::check;
+use super::service::Claim;
+use super::{Huffman, QatConfig};
+use crate::queue::OpenError;
+use crate::request::Direction;
+
+/// An instance that is started. It is stopped when this is dropped, with nothing in flight.
+pub(super) struct Started {
+    name: Arc<str>,
+    claim: Claim,
+    compress: Session,
+    decompress: Session,
+    /// What dynamic codes of older parts need.
+    _intermediate: Vec<Pinned>,
+    events: *const Events,
+    reach: Arc<Reach>,
+    /// Keeps what the device is given known to the translation of addresses.
+    _registered: Option<Registered>,
+}
+
+// SAFETY: `events` is an `Arc`'s, which any thread may share; the library takes its handles from any thread.
+unsafe impl Send for Started {}
+// SAFETY: as above; operations are submitted under the queue's lock.
+unsafe impl Sync for Started {}
+
+/// A session, in pinned memory.
+struct Session {
+    setup: SessionSetup,
+    memory: Pinned,
+}
+
+/// What happened to an instance's device, counted by whoever looks for events.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    restarting: AtomicU32,
+    restarted: AtomicU32,
+    fatal: AtomicU32,
+}
+
+/// How often each event happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) restarting: u32,
+    pub(super) restarted: u32,
+    pub(super) fatal: u32,
+}
+
+impl Started {
+    /// Starts an instance for requests of up to `request_bytes` bytes of pages; `memory` is what its operations lie in.
+    ///
+    /// # Errors
+    /// [`OpenError::Device`] says what the library refused.
+    pub(super) fn new(
+        claim: Claim,
+        name: Arc<str>,
+        config: &QatConfig,
+        reach: &Arc<Reach>,
+        memory: &[Pinned],
+        request_bytes: usize,
+    ) -> Result<Self, OpenError> {
+        let instance = claim.instance();
+        let (handle, node) = (instance.handle.0, instance.node);
+        let library = Arc::clone(claim.service().library());
+        let translation = reach.translation(&library);
+        // SAFETY: the function answers for any address, and stays.
+        let status = unsafe { (library.set_address_translation)(handle, translation) };
+        check(&name, "have addresses translated", status)?;
+        let setup = |direction| setup(config, instance.dynamic_huffman, direction);
+        let compress = Session::new(&library, &name, handle, node, setup(direction::COMPRESS))?;
+        let decompress = Session::new(&library, &name, handle, node, setup(direction::DECOMPRESS))?;
+        let intermediate = intermediate(&library, &name, handle, node, request_bytes)?;
+        let pinned: Vec<&Pinned> =
+            memory.iter().chain([&compress.memory, &decompress.memory]).chain(&intermediate).collect();
+        let registered = reach.register(&pinned);
+        start(&library, &name, handle, &intermediate)?;
+        let events = Arc::into_raw(Arc::new(Events::default()));
+        let reach = Arc::clone(reach);
+        let started = Self {
+            name,
+            claim,
+            compress,
+            decompress,
+            _intermediate: intermediate,
+            events,
+            reach,
+            _registered: registered,
+        };
+        // SAFETY: the cell lives until the notification is taken back, in `drop`.
+        let status = unsafe { (library.set_notification)(handle, Some(notified), events as *mut c_void) };
+        check(&started.name, "be told of events", status)?;
+        let status = started.init_sessions();
+        check(&started.name, "open its sessions", status)?;
+        Ok(started)
+    }
+
+    /// Its name, in messages.
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The NUMA node of its device.
+    pub(super) fn node(&self) -> u32 {
+        self.claim.instance().node
+    }
+
+    /// What its device reaches.
+    pub(super) fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    fn library(&self) -> &Libqat {
+        self.claim.service().library()
+    }
+
+    fn handle(&self) -> InstanceHandle {
+        self.claim.instance().handle.0
+    }
+
+    /// Makes both sessions anew, as after a restart, with nothing in flight.
+    pub(super) fn init_sessions(&self) -> CpaStatus {
+        let init = |session: &Session| {
+            let mut setup = session.setup;
+            let callback: Option<CallbackFn> = Some(operation::answered);
+            // SAFETY: the memory is the driver's own, as long as was asked for, and stays until the instance is stopped.
+            unsafe {
+                let memory = session.memory.at(0).cast();
+                (self.library().init_session)(
+                    self.handle(),
+                    memory,
+                    &raw mut setup,
+                    ptr::null_mut(),
+                    callback,
+                )
+            }
+        };
+        match init(&self.compress) {
+            CpaStatus::SUCCESS => init(&self.decompress),
+            refused => refused,
+        }
+    }
+
+    /// Hands an operation over.
+    ///
+    /// # Safety
+    /// The operation, and all that its lists name, stays where it is, and nobody else's, until it is answered or known to be
+    /// over. No other thread hands one to this instance at the same time.
+    pub(super) unsafe fn submit(&self, direction: Direction, operation: *mut Operation) -> CpaStatus {
+        let library = self.library();
+        let (call, session) = match direction {
+            Direction::Encode => (library.compress, &self.compress),
+            Direction::Decode => (library.decompress, &self.decompress),
+        };
+        // SAFETY: the caller vouches for the operation; the session is open.
+        unsafe {
+            call(
+                self.handle(),
+                session.memory.at(0).cast(),
+                &raw mut (*operation).source,
+                &raw mut (*operation).destination,
+                &raw mut (*operation).how,
+                &raw mut (*operation).results,
+                operation.cast(),
+            )
+        }
+    }
+
+    /// Has operations answered that are done. By one thread at a time.
+    ///
+    /// # Safety
+    /// Every operation in flight is still where it was handed over.
+    pub(super) unsafe fn poll(&self) -> CpaStatus {
+        // SAFETY: the caller vouches for the operations.
+        unsafe { (self.library().poll_instance)(self.handle(), 0) }
+    }
+
+    /// Looks for events of any device.
+    pub(super) fn look_for_events(&self) {
+        self.claim.service().look_for_events();
+    }
+
+    /// What happened to this instance's device so far.
+    ///
+    /// An event is told of while the library still deals with it. One that is new is only shown once that is over: then a
+    /// device that restarts has been closed, and writes nowhere.
+    pub(super) fn events(&self, seen: Seen) -> Seen {
+        // SAFETY: the cell lives as long as `self`.
+        let events = unsafe { &*self.events };
+        if events.now() == seen { seen } else { self.claim.service().between_events(|| events.now()) }
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let (library, handle) = (self.library(), self.handle());
+        self.claim.service().between_events(|| {
+            // SAFETY: nothing is in flight, or the queue would have kept this for ever. What is refused here is refused since
+            // the device restarts, which ends sessions too.
+            unsafe {
+                (library.set_notification)(handle, None, ptr::null_mut());
+                (library.remove_session)(handle, self.compress.memory.at(0).cast());
+                (library.remove_session)(handle, self.decompress.memory.at(0).cast());
+                (library.stop_instance)(handle);
+                // Nobody is told by it any more.
+                drop(Arc::from_raw(self.events));
+            }
+        });
+    }
+}
+
+impl Session {
+    fn new(
+        library: &Arc<Libqat>,
+        name: &str,
+        handle: InstanceHandle,
+        node: u32,
+        mut setup: SessionSetup,
+    ) -> Result<Self, OpenError> {
+        let (mut bytes, mut context) = (0, 0);
+        // SAFETY: the library reads the setup and writes two numbers.
+        let status =
+            unsafe { (library.session_size)(handle, &raw mut setup, &raw mut bytes, &raw mut context) };
+        check(name, "ask for a session's size", status)?;
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        Ok(Self { setup, memory: Pinned::new(library, name, bytes, node)? })
+    }
+}
+
+impl Events {
+    fn now(&self) -> Seen {
+        Seen {
+            restarting: self.restarting.load(Relaxed),
+            restarted: self.restarted.load(Relaxed),
+            fatal: self.fatal.load(Relaxed),
+        }
+    }
+}
+
+/// Called by the library, for whoever looks for events.
+extern "C" fn notified(_: InstanceHandle, cell: *mut c_void, event: InstanceEvent) {
+    // SAFETY: the cell is an `Events` that lives until nobody is told by it any more.
+    let events = unsafe { &*cell.cast::<Events>() };
+    let count = match event {
+        InstanceEvent::RESTARTING => &events.restarting,
+        InstanceEvent::RESTARTED => &events.restarted,
+        InstanceEvent::FATAL_ERROR => &events.fatal,
+        _ => return,
+    };
+    count.fetch_add(1, Relaxed);
+}
+
+fn setup(config: &QatConfig, has_dynamic: bool, direction: u32) -> SessionSetup {
+    let huffman = match config.huffman {
+        Huffman::Dynamic if has_dynamic => huffman::FULL_DYNAMIC,
+        _ => huffman::STATIC,
+    };
+    SessionSetup {
+        level: config.level,
+        algorithm: algorithm::DEFLATE,
+        huffman,
+        direction,
+        state: state::STATELESS,
+        window: window::KIB_32,
+        checksum: checksum::CRC32,
+        ..SessionSetup::default()
+    }
+}
+
+/// What an intermediate buffer lies in: its list, its only flat buffer, the list's metadata, its bytes.
+#[derive(Clone, Copy)]
+struct Intermediate {
+    metadata: usize,
+    data: usize,
+    data_bytes: usize,
+}
+
+impl Intermediate {
+    /// QATzip has them twice as long as what is compressed (`qatzip.c`).
+    fn new(metadata_bytes: usize, request_bytes: usize) -> Self {
+        let metadata = (size_of::<BufferList>() + size_of::<FlatBuffer>()).next_multiple_of(ALIGNMENT);
+        let data = (metadata + metadata_bytes).next_multiple_of(4096);
+        Self { metadata, data, data_bytes: 2 * request_bytes }
+    }
+}
+
+fn intermediate(
+    library: &Arc<Libqat>,
+    name: &str,
+    handle: InstanceHandle,
+    node: u32,
+    request_bytes: usize,
+) -> Result<Vec<Pinned>, OpenError> {
+    let mut count = 0;
+    // SAFETY: the library writes one number.
+    let status = unsafe { (library.intermediate_buffer_count)(handle, &raw mut count) };
+    check(name, "ask for the number of intermediate buffers", status)?;
+    let layout = Intermediate::new(operation::metadata_bytes(library, name, handle, 1)?, request_bytes);
+    let one = || {
+        let pinned = Pinned::new(library, name, layout.data + layout.data_bytes, node)?;
+        let flat = pinned.at(size_of::<BufferList>()).cast::<FlatBuffer>();
+        let bytes = u32::try_from(layout.data_bytes).unwrap_or(u32::MAX);
+        // SAFETY: list and flat buffer are in the allocation, aligned, and apart.
+        unsafe {
+            flat.write(FlatBuffer { bytes, data: pinned.at(layout.data) });
+            pinned.at(0).cast::<BufferList>().write(BufferList {
+                count: 1,
+                buffers: flat,
+                user: ptr::null_mut(),
+                metadata: pinned.at(layout.metadata).cast(),
+            });
+        }
+        Ok(pinned)
+    };
+    (0..count).map(|_| one()).collect()
+}
+
+fn start(
+    library: &Libqat,
+    name: &str,
+    handle: InstanceHandle,
+    intermediate: &[Pinned],
+) -> Result<(), OpenError> {
+    let mut lists: Vec<*mut BufferList> = intermediate.iter().map(|pinned| pinned.at(0).cast()).collect();
+    let count = u16::try_from(lists.len()).unwrap_or(u16::MAX);
+    // SAFETY: there are as many lists, and they stay until the instance is stopped; the array is read by the call alone.
+    check(name, "start", unsafe { (library.start_instance)(handle, count, lists.as_mut_ptr()) })
+}

@@ -1,0 +1,391 @@
+//! Requests in flight on one instance: slots, deadlines, and what happens when its device restarts or is lost.
+
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pageferry_bindings::qat::cpa::CpaStatus;
+
+use super::flight::{Flight, Offer};
+use super::instance::Seen;
+use super::work::Work;
+use crate::dma::{Block, keep_for_ever};
+use crate::queue::{self, Attachment, Completion, Failure, RefusalReason, Refused};
+use crate::request::{Direction, Request};
+
+/// An instance and the requests in it.
+pub(super) struct Queue {
+    work: Work,
+    depth: usize,
+    deadline: Duration,
+    patience: Duration,
+    state: Mutex<State>,
+    /// The library bears one thread at a time that polls an instance.
+    polling: Mutex<()>,
+    /// Keeps guest memory and payloads where the device was told they are.
+    attachment: Attachment,
+}
+
+struct State {
+    #[expect(clippy::vec_box, reason = "a flight moves as one pointer")]
+    idle: Vec<Box<Flight>>,
+    #[expect(clippy::vec_box, reason = "as above")]
+    busy: Vec<Box<Flight>>,
+    /// Slots whose request went elsewhere before the device was done with it.
+    #[expect(clippy::vec_box, reason = "as above")]
+    late: Vec<Box<Flight>>,
+    /// Requests that an event ended, to be collected.
+    ended: Vec<Completion>,
+    /// Buffers to give requests in exchange for those that the device may still have to do with.
+    spares: Vec<Block>,
+    condition: Condition,
+    seen: Seen,
+}
+
+/// What an instance is up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    /// It takes requests.
+    Open,
+    /// Its device had a fatal error then, and takes none.
+    Lost(Instant),
+    /// Its device restarts, and has nothing in flight.
+    Restarting,
+}
+
+impl Condition {
+    /// Whether a device in this condition writes no more for a flight whose operations are all answered.
+    fn has_settled(self, flight: &Flight) -> bool {
+        match self {
+            Self::Lost(since) if flight.abandoned => since.elapsed() >= LINGER,
+            Self::Lost(_) | Self::Open | Self::Restarting => true,
+        }
+    }
+}
+
+/// How long after a fatal error a device may still finish what it had begun. The driver of the physical function stops the
+/// arbitration of requests before it tells the virtual functions (Linux `adf_aer.c`), and an engine's work takes
+/// microseconds.
+const LINGER: Duration = Duration::from_millis(20);
+
+impl Queue {
+    pub(super) fn new(
+        work: Work,
+        idle: Vec<Box<Flight>>,
+        deadline: Duration,
+        patience: Duration,
+        attachment: &Attachment,
+    ) -> std::io::Result<Self> {
+        let depth = idle.len();
+        let spares = (0..depth).map(|_| attachment.buffer()).collect::<std::io::Result<_>>()?;
+        let (busy, late, ended) =
+            (Vec::with_capacity(depth), Vec::with_capacity(depth), Vec::with_capacity(depth));
+        let (condition, seen) = (Condition::Open, Seen::default());
+        let state = Mutex::new(State { idle, busy, late, ended, spares, condition, seen });
+        let polling = Mutex::new(());
+        Ok(Self { work, depth, deadline, patience, state, polling, attachment: attachment.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A slot for a request, if there is room for one.
+    fn board(&self) -> Result<Box<Flight>, RefusalReason> {
+        let mut state = self.lock();
+        if state.busy.is_empty() && (state.condition != Condition::Open || state.idle.is_empty()) {
+            // Nobody polls a queue whose requests are all elsewhere, so whoever asks looks whether it has recovered.
+            drop(state);
+            self.tend();
+            state = self.lock();
+            state.free_late();
+        }
+        self.follow_events(&mut state);
+        match state.condition {
+            Condition::Open => state.idle.pop().ok_or(RefusalReason::Full),
+            Condition::Lost(_) | Condition::Restarting => Err(RefusalReason::Gone),
+        }
+    }
+
+    /// Has the library answer what is over, and say what happened.
+    fn tend(&self) {
+        let Ok(_one_thread) = self.polling.try_lock() else { return };
+        // SAFETY: operations in flight are in slots, which are kept until they are over.
+        unsafe { self.work.started.poll() };
+        self.work.started.look_for_events();
+    }
+
+    /// Acts upon what happened to the device since it was last asked.
+    fn follow_events(&self, state: &mut State) {
+        let started = &self.work.started;
+        let events = started.events(state.seen);
+        if events == state.seen {
+            return;
+        }
+        if events.fatal != state.seen.fatal {
+            state.condition = Condition::Lost(Instant::now());
+        }
+        if events.restarting != state.seen.restarting {
+            state.condition = Condition::Restarting;
+            for mut flight in mem::take(&mut state.busy) {
+                let done = flight.look() && !flight.abandoned;
+                let result = if done {
+                    self.complete(&mut flight)
+                } else {
+                    Err(self.work.failed("its device restarted"))
+                };
+                let completion = state.land(flight, result);
+                state.ended.extend(completion);
+            }
+            for flight in mem::take(&mut state.late) {
+                state.free(flight);
+            }
+        }
+        let seen = Seen { restarted: state.seen.restarted, ..events };
+        let restarted = events.restarted != state.seen.restarted;
+        // Sessions that cannot be opened yet are tried again, as the event is still news then.
+        let open = restarted
+            && state.condition == Condition::Restarting
+            && started.init_sessions() == CpaStatus::SUCCESS;
+        state.seen = if open { events } else { seen };
+        if open {
+            state.condition = Condition::Open;
+        }
+    }
+
+    /// What became of a request whose operations are all over.
+    fn complete(&self, flight: &mut Flight) -> Result<(), Failure> {
+        if let Some(status) = flight.failure.take() {
+            return Err(self.work.failed(status));
+        }
+        if flight.abandoned {
+            return Err(self.work.failed("its device had a fatal error"));
+        }
+        let Flight { request, slot, way, .. } = flight;
+        request.as_mut().map_or(Ok(()), |request| self.work.complete(request, way, slot))
+    }
+
+    /// Finds flights whose operations are over, and completes them. Whoever submits is held up for a look, not for the work.
+    fn complete_flights(&self, completions: &mut Vec<Completion>) {
+        let mut index = 0;
+        let mut state = self.lock();
+        while let Some(mut flight) = state.next_over(&mut index, &self.work) {
+            drop(state);
+            let result = self.complete(&mut flight);
+            state = self.lock();
+            completions.extend(state.land(flight, result));
+        }
+    }
+
+    /// Sees whether anything is late, and gives it to somebody else where that is safe.
+    fn enforce_deadlines(&self, state: &mut State, completions: &mut Vec<Completion>) {
+        state.free_late();
+        if state.busy.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut index = 0;
+        while index < state.busy.len() {
+            let flight = &state.busy[index];
+            // What the library has ended is over soon.
+            let waits = now < flight.deadline || flight.abandoned;
+            if waits || !self.give_up(state, index, now, completions) {
+                index += 1;
+            }
+        }
+    }
+
+    /// Gives up on a flight that is past its deadline. Says whether it could: a request whose pages the device may yet write to
+    /// guest memory is waited for, for a while.
+    fn give_up(
+        &self,
+        state: &mut State,
+        index: usize,
+        now: Instant,
+        completions: &mut Vec<Completion>,
+    ) -> bool {
+        let State { busy, late, spares, .. } = state;
+        let flight = &mut busy[index];
+        let quiet = flight.is_quiet();
+        let Some(request) = flight.request.as_mut() else { return false };
+        let device = Arc::clone(self.work.started.name());
+        if !quiet && flight.way.writes_guest_memory(request.direction) {
+            if now < flight.deadline + self.patience {
+                return false;
+            }
+            // It is kept for ever: the device may write to what it was given at any time.
+            let mut flight = busy.swap_remove(index);
+            if let Some(mut request) = flight.request.take() {
+                let fresh = request.surrender_buffers();
+                let result = Err(fresh.map_or_else(
+                    |error| {
+                        self.work.failed(format!(
+                            "it does not answer, and there is no memory beside its own: {error}"
+                        ))
+                    },
+                    |()| Failure::Uncontained { device },
+                ));
+                completions.push(Completion { request, result });
+            }
+            keep_for_ever((flight, self.attachment.clone(), Arc::clone(&self.work.started)));
+            return true;
+        }
+        if !quiet && flight.way.is_in_payload(request.direction) {
+            let Some(mut spare) = spares.pop().or_else(|| self.attachment.buffer().ok()) else {
+                return false;
+            };
+            let bytes = request.payload.bytes().len();
+            if request.direction == Direction::Decode {
+                // The device only reads it, and so may the next one.
+                spare[..bytes].copy_from_slice(request.payload.bytes());
+            }
+            request.payload.swap_buffer(&mut spare);
+            flight.hostage = Some(spare);
+        }
+        let mut flight = busy.swap_remove(index);
+        completions.extend(flight.request.take().map(|request| {
+            let result = Err(Failure::Deadline { device });
+            Completion { request, result }
+        }));
+        late.push(flight);
+        true
+    }
+}
+
+impl State {
+    /// Hands over what is still to be, and takes out the first flight from `index` on that is over.
+    fn next_over(&mut self, index: &mut usize, work: &Work) -> Option<Box<Flight>> {
+        while let Some(flight) = self.busy.get_mut(*index) {
+            let direction = flight.request.as_ref().map_or(Direction::Encode, |request| request.direction);
+            if self.condition == Condition::Open {
+                // What is refused, is offered again or makes the request fail.
+                flight.offer(&work.started, direction);
+            }
+            if flight.look() && self.is_settled(*index) {
+                return Some(self.busy.swap_remove(*index));
+            }
+            *index += 1;
+        }
+        None
+    }
+
+    /// Whether the device has certainly done with a flight that is over: what the library ended in its place may still be
+    /// written to, for a moment.
+    fn is_settled(&mut self, index: usize) -> bool {
+        if self.busy[index].abandoned && self.condition == Condition::Open {
+            // The answers came before the event that they come of.
+            self.condition = Condition::Lost(Instant::now());
+        }
+        self.condition.has_settled(&self.busy[index])
+    }
+
+    /// Takes back the slots that late answers have come for.
+    fn free_late(&mut self) {
+        let condition = self.condition;
+        let over = |flight: &mut Box<Flight>| flight.is_quiet() && condition.has_settled(flight);
+        while let Some(index) = self.late.iter_mut().position(over) {
+            let flight = self.late.swap_remove(index);
+            self.free(flight);
+        }
+    }
+
+    /// Empties the slot of a flight that is over.
+    fn land(&mut self, mut flight: Box<Flight>, result: Result<(), Failure>) -> Option<Completion> {
+        let request = flight.request.take();
+        self.free(flight);
+        request.map(|request| Completion { request, result })
+    }
+
+    /// Takes back a slot that the device has nothing to do with any more.
+    fn free(&mut self, mut flight: Box<Flight>) {
+        self.spares.extend(flight.hostage.take());
+        flight.clear();
+        self.idle.push(flight);
+    }
+}
+
+impl queue::Queue for Queue {
+    fn submit(&self, mut request: Box<Request>) -> Result<(), Refused> {
+        let mut flight = match self.board() {
+            Ok(flight) => flight,
+            Err(reason) => return Err(Refused { request, reason }),
+        };
+        let Flight { slot, way, failure, .. } = &mut *flight;
+        *failure = self.work.begin(&request, way, slot).err();
+        if failure.is_some() {
+            // What was posted until then is not for the device.
+            slot.clear();
+        }
+        let state = &mut *self.lock();
+        self.follow_events(state);
+        let offer = match state.condition {
+            Condition::Open => flight.offer(&self.work.started, request.direction),
+            Condition::Lost(_) | Condition::Restarting => Offer::Gone,
+        };
+        if offer != Offer::Taken && !flight.has_begun() {
+            state.free(flight);
+            let reason = if offer == Offer::Full { RefusalReason::Full } else { RefusalReason::Gone };
+            return Err(Refused { request, reason });
+        }
+        request.submitted = Instant::now();
+        flight.deadline = request.submitted + self.deadline;
+        flight.request = Some(request);
+        state.busy.push(flight);
+        Ok(())
+    }
+
+    fn poll(&self, completions: &mut Vec<Completion>) {
+        {
+            let state = &mut *self.lock();
+            completions.append(&mut state.ended);
+            if state.busy.is_empty() && state.late.is_empty() {
+                return;
+            }
+        }
+        self.tend();
+        self.complete_flights(completions);
+        let state = &mut *self.lock();
+        self.follow_events(state);
+        completions.append(&mut state.ended);
+        self.enforce_deadlines(state, completions);
+    }
+
+    fn depth(&self) -> usize {
+        self.depth
+    }
+
+    fn rings(&self) -> bool {
+        false
+    }
+
+    fn numa_node(&self) -> Option<u32> {
+        Some(self.work.started.node())
+    }
+}
+
+impl Drop for Queue {
+    /// Waits for what is in flight; what does not end, keeps its memory and its instance for ever.
+    fn drop(&mut self) {
+        let begun = Instant::now();
+        loop {
+            self.tend();
+            let state = &mut *self.lock();
+            self.follow_events(state);
+            let settled = state
+                .busy
+                .iter_mut()
+                .chain(&mut state.late)
+                .all(|flight| flight.is_quiet() && state.condition.has_settled(flight));
+            if settled {
+                return;
+            }
+            if begun.elapsed() >= self.patience {
+                let flights = (mem::take(&mut state.busy), mem::take(&mut state.late));
+                keep_for_ever((flights, self.attachment.clone(), Arc::clone(&self.work.started)));
+                return;
+            }
+            thread::yield_now();
+        }
+    }
+}
