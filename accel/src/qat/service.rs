@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::ptr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use pageferry_bindings::qat::cpa::{InstanceHandle, InstanceInfo, TRUE, service};
@@ -13,7 +13,7 @@ use super::NAME;
 use super::refusal::{check, refused};
 use crate::queue::OpenError;
 
-/// The service in this process. It ends with the last that holds it.
+/// The service in this process: one for each library, however often it is started. It ends with the last that holds it.
 pub struct Service {
     library: Arc<Libqat>,
     instances: Vec<Instance>,
@@ -60,11 +60,25 @@ unsafe impl Sync for Handle {}
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 impl Service {
-    /// Brings the service up, under the name of a section of the vendor's configuration.
+    /// Brings the service up, under the name of a section of the vendor's configuration; if it is up already, it is that one.
     ///
     /// # Errors
     /// [`OpenError::Device`] if the library finds no device that it may use.
     pub fn start(library: Arc<Libqat>, section: &str) -> Result<Arc<Self>, OpenError> {
+        static SERVICES: Mutex<Vec<Weak<Service>>> = Mutex::new(Vec::new());
+        let mut services = lock(&SERVICES);
+        services.retain(|service| service.strong_count() > 0);
+        // A library that is loaded twice is the same, at the same place.
+        let same = |service: &Arc<Self>| std::ptr::fn_addr_eq(service.library.user_start, library.user_start);
+        if let Some(up) = services.iter().filter_map(Weak::upgrade).find(same) {
+            return Ok(up);
+        }
+        let service = Arc::new(Self::new(library, section)?);
+        services.push(Arc::downgrade(&service));
+        Ok(service)
+    }
+
+    fn new(library: Arc<Libqat>, section: &str) -> Result<Self, OpenError> {
         let name = CString::new(section).map_err(|_| {
             let reason = format!("`{}` has a zero byte", section.escape_default());
             refused(NAME, "start the service", reason, "name a section of the vendor's configuration")
@@ -80,7 +94,7 @@ impl Service {
         };
         service.discover()?;
         service.claimed = Mutex::new(vec![false; service.instances.len()]);
-        Ok(Arc::new(service))
+        Ok(service)
     }
 
     fn discover(&mut self) -> Result<(), OpenError> {
