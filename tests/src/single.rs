@@ -65,6 +65,26 @@ impl Single {
         (request, result)
     }
 
+    /// Encodes each of `runs` as a request of its own, all of them in flight at once, spread over the queues. What came of them,
+    /// in the order in which they completed.
+    ///
+    /// # Panics
+    /// If the queues do not hold as many.
+    pub fn encode_at_once(&mut self, method: Method, runs: &[Run]) -> Vec<Completion> {
+        for (run, queue) in runs.iter().zip(self.queues.iter().cycle()) {
+            let mut request = self.request();
+            request.method = method;
+            request.runs.push(*run);
+            queue.submit(request).unwrap_or_else(|refused| panic!("a queue is {:?}", refused.reason));
+        }
+        let mut completions = Vec::new();
+        while completions.len() < runs.len() {
+            self.queues.iter().for_each(|queue| queue.poll(&mut completions));
+            thread::yield_now();
+        }
+        completions
+    }
+
     /// Decodes what a request of the other end brought, as it arrives: the payload in one piece.
     ///
     /// # Errors

@@ -1,0 +1,68 @@
+//! QAT on the stand-in for the vendor's library.
+
+use std::sync::Arc;
+
+use pageferry_accel::qat::service::Service;
+use pageferry_accel::qat::{Qat, QatConfig, section};
+use pageferry_accel::queue::Accelerator;
+use pageferry_qat_stand_in::{Config, Report, StandIn};
+use tempfile::TempDir;
+
+/// A library of its own, and accelerators on its instances.
+pub struct QatStandIn {
+    stand_in: StandIn,
+    _folder: TempDir,
+}
+
+impl QatStandIn {
+    /// A copy of the stand-in that is as `config` says.
+    ///
+    /// # Panics
+    /// If it cannot be copied or loaded.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the library");
+        Self { stand_in: StandIn::load(folder.path(), config), _folder: folder }
+    }
+
+    /// Makes it another one, with nothing in use.
+    pub fn configure(&self, config: Config) {
+        self.stand_in.configure(config);
+    }
+
+    /// Its service in this process.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn service(&self) -> Arc<Service> {
+        Service::start(self.stand_in.library(), &section()).expect("a stand-in starts")
+    }
+
+    /// Instances of it that nobody uses, as many as `config` says.
+    ///
+    /// # Panics
+    /// If it has none.
+    #[must_use]
+    pub fn accelerator(&self, config: QatConfig) -> Arc<dyn Accelerator> {
+        Arc::new(Qat::of(self.service(), config).expect("instances of the stand-in"))
+    }
+
+    /// One instance of it, that is not late.
+    #[must_use]
+    pub fn one(&self) -> Arc<dyn Accelerator> {
+        self.accelerator(QatConfig { instances: Some(1), ..patient() })
+    }
+
+    /// What it did, and what was done to it.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.stand_in.report()
+    }
+}
+
+/// With a deadline that nothing meets on a busy machine.
+#[must_use]
+pub fn patient() -> QatConfig {
+    QatConfig { deadline: std::time::Duration::from_secs(60), ..QatConfig::default() }
+}

@@ -1,0 +1,287 @@
+//! QAT's driver on the stand-in for the vendor's library: every way to memory, every peer, and as many requests in flight as
+//! it was told.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flate2::read::DeflateDecoder;
+use pageferry_accel::codec::deflate::{Deflate, Library, Window};
+use pageferry_accel::cpu::{Cpu, CpuConfig};
+use pageferry_accel::guest::GuestRam;
+use pageferry_accel::method::Method;
+use pageferry_accel::model::fault::FaultPlan;
+use pageferry_accel::model::profile::Profile;
+use pageferry_accel::qat::{Huffman, QatConfig};
+use pageferry_accel::queue::{Accelerator, Capabilities, Provenance};
+use pageferry_accel::request::{Direction, Request};
+use pageferry_accel::run::{Content, Run};
+use pageferry_accel::units::{PageCount, PageIndex, PageSize};
+use pageferry_engine::dirty::DirtyBitmap;
+use pageferry_engine::receiver::ReceiveReport;
+use pageferry_engine::sender::{SendReport, Sender, SenderConfig};
+use pageferry_engine::work::Work;
+use pageferry_qat_stand_in::Config;
+use pageferry_qat_stand_in::config::Memory;
+use pageferry_tests::flaky::Completing;
+use pageferry_tests::guest::{Noise, fill, first_difference, guest, page_bytes, pages, scribble};
+use pageferry_tests::models::{self, Patience};
+use pageferry_tests::peers::{config, connections, receive_by};
+use pageferry_tests::qat::{QatStandIn, patient};
+use pageferry_tests::single::{Single, payload};
+
+const PAGES: u64 = 40;
+const MAX_PAGES: PageCount = PageCount(63);
+
+/// Runs of several lengths, in both regions of a guest.
+fn runs(page_size: PageSize) -> Vec<Run> {
+    let high = (1 << 32) >> page_size.shift();
+    let runs = [(0, 9), (11, 1), (13, 4), (20, 20), (high, 1), (high + 3, 25)];
+    runs.map(|(first, count)| Run::data(PageIndex(first), PageCount(count))).to_vec()
+}
+
+/// One end of a migration on the CPU, and what is asked of it is deflate.
+fn software(window: Window) -> Arc<dyn Accelerator> {
+    Arc::new(Cpu::new(CpuConfig { workers: 1, deflate_window: window, ..CpuConfig::default() }))
+}
+
+/// An accelerator and the guest that it works on.
+struct End {
+    ram: Arc<GuestRam>,
+    single: Single,
+}
+
+impl End {
+    fn new(accelerator: &Arc<dyn Accelerator>, page_size: PageSize) -> Self {
+        let ram = guest(PAGES, page_size);
+        let single = Single::open(&**accelerator, &ram, MAX_PAGES).expect("an accelerator that opens");
+        Self { ram, single }
+    }
+
+    fn deflate(&mut self) -> Box<Request> {
+        let (request, result) = self.single.encode(Method::Deflate, &runs(self.ram.page_size()));
+        result.expect("nothing is wrong");
+        request
+    }
+
+    /// Decodes what `source` sent, and sees that it is the same then.
+    fn assert_decodes(&mut self, request: &Request, source: &GuestRam, what: &str) {
+        self.single.decode(request).unwrap_or_else(|failure| panic!("{what}: {failure}"));
+        for page in runs(self.ram.page_size()).into_iter().flat_map(Run::pages) {
+            assert!(page_bytes(source, page) == page_bytes(&self.ram, page), "{what}: page {page} differs");
+        }
+    }
+}
+
+#[test]
+fn pages_travel_by_every_way_to_memory_and_are_copied_only_where_there_is_none() {
+    let ways = [
+        (Memory::Iova, true, false),
+        (Memory::Iova, false, true),
+        (Memory::Shared, true, false),
+        // Of ordinary pages nobody knows how long they stay where they are.
+        (Memory::Physical, true, true),
+    ];
+    for (memory, map, copied) in ways {
+        if memory == Memory::Physical && !physical_addresses_can_be_read() {
+            println!("skipped: physical addresses: this process may not read them");
+            continue;
+        }
+        for (page_size, huffman) in [
+            (PageSize::Kib4, Huffman::Dynamic),
+            (PageSize::Kib4, Huffman::Static),
+            (PageSize::Kib16, Huffman::Dynamic),
+            (PageSize::Kib64, Huffman::Static),
+        ] {
+            let what = format!("{memory:?}, map: {map}, {page_size}, {huffman:?}");
+            let qat = QatStandIn::new(Config { memory, map, ..Config::default() });
+            let one = || qat.accelerator(QatConfig { instances: Some(1), huffman, ..patient() });
+            let (mut source, mut destination) = (End::new(&one(), page_size), End::new(&one(), page_size));
+            let mut witness = End::new(&software(Window::Kib32), page_size);
+            fill(&source.ram, 3);
+            for round in 0..3 {
+                let request = source.deflate();
+                witness.assert_decodes(&request, &source.ram, &what);
+                destination.assert_decodes(&request, &source.ram, &what);
+                assert!(request.runs.iter().any(|run| run.content == Content::Zero), "{what}: no zero page");
+                assert_eq!(request.detours.copied > 0, copied, "{what}, round {round}: {:?}", request.detours);
+                let mut noise = Noise(round + 1);
+                pages(&source.ram).step_by(5).for_each(|page| scribble(&source.ram, page, &mut noise));
+            }
+            let report = qat.report();
+            assert!(report.submissions >= 6 && report.misdeeds.total() == 0, "{what}: {report:?}");
+        }
+    }
+}
+
+fn physical_addresses_can_be_read() -> bool {
+    use std::os::unix::fs::FileExt;
+    let mut entry = [0; 8];
+    let page = &raw const entry as u64 >> 12;
+    let read = std::fs::File::open("/proc/self/pagemap").and_then(|map| map.read_exact_at(&mut entry, page * 8));
+    read.is_ok() && u64::from_le_bytes(entry) & ((1 << 55) - 1) != 0
+}
+
+#[test]
+fn a_plain_inflate_reads_what_qat_compressed() {
+    let qat = QatStandIn::new(Config::default());
+    let mut source = End::new(&qat.one(), PageSize::Kib4);
+    fill(&source.ram, 9);
+    let request = source.deflate();
+    let (payload, mut at) = (payload(&request), 0);
+    let mut pages = request.runs.iter().filter(|run| run.content == Content::Data).flat_map(|run| run.pages());
+    for segment in &request.segments {
+        let encoded = &payload[at..at + segment.bytes as usize];
+        at += segment.bytes as usize;
+        assert_eq!(segment.method, Method::Deflate);
+        let mut decoded = Vec::new();
+        DeflateDecoder::new(encoded).read_to_end(&mut decoded).unwrap();
+        for decoded in decoded.chunks(4096) {
+            assert!(page_bytes(&source.ram, pages.next().unwrap()) == decoded);
+        }
+    }
+    assert_eq!(pages.next(), None);
+}
+
+#[test]
+fn qat_decodes_what_others_compressed() {
+    let qat = QatStandIn::new(Config::default());
+    let iaa = models::model(Profile::spr_iaa(), FaultPlan::default());
+    let iaa = models::accelerator(Arc::new(iaa.function()), Patience::default(), Completing::Polled);
+    let others = [software(Window::Kib32), software(Window::Kib4), iaa];
+    for other in &others {
+        let mut source = End::new(other, PageSize::Kib4);
+        let mut destination = End::new(&qat.one(), PageSize::Kib4);
+        fill(&source.ram, 5);
+        let request = source.deflate();
+        assert!(request.segments.iter().any(|segment| segment.method == Method::Deflate));
+        destination.assert_decodes(&request, &source.ram, other.name());
+    }
+    assert!(qat.report().submissions > 0);
+}
+
+#[test]
+fn qat_decodes_what_every_deflate_library_compressed() {
+    let qat = QatStandIn::new(Config::default());
+    for library in [Library::preferred(), Library::BuiltIn] {
+        for (level, window) in [(0, Window::Kib32), (1, Window::Kib4), (3, Window::Kib32)] {
+            let mut source = End::new(&software(Window::Kib32), PageSize::Kib4);
+            let mut destination = End::new(&qat.one(), PageSize::Kib4);
+            fill(&source.ram, 7);
+            // What the CPU made is exchanged for what this library makes of the same pages.
+            let mut request = source.deflate();
+            let data = request.runs.iter().filter(|run| run.content == Content::Data);
+            let raw: Vec<u8> = data.flat_map(|run| run.pages()).flat_map(|page| page_bytes(&source.ram, page)).collect();
+            let mut deflate = Deflate::by(&library, level, window).unwrap();
+            let bytes = deflate.encode(&raw, request.payload.buffer()).unwrap();
+            request.payload.set_filled(bytes);
+            request.segments[0].bytes = u32::try_from(bytes).unwrap();
+            destination.assert_decodes(&request, &source.ram, &format!("{library}, level {level}, {window:?}"));
+        }
+    }
+}
+
+#[test]
+fn payloads_that_are_spoiled_are_refused_and_the_instance_goes_on() {
+    let qat = QatStandIn::new(Config::default());
+    let mut source = End::new(&software(Window::Kib32), PageSize::Kib4);
+    let mut destination = End::new(&qat.one(), PageSize::Kib4);
+    fill(&source.ram, 5);
+    let good = source.deflate();
+    let mut spoiled = source.deflate();
+    let bytes = spoiled.payload.bytes().len();
+    for spoil in [bytes / 3, bytes / 2, bytes - 1] {
+        spoiled.payload.buffer()[spoil] ^= 0x55;
+        let result = destination.single.decode(&spoiled);
+        assert!(result.is_err(), "byte {spoil} of {bytes} is another one");
+        spoiled.payload.buffer()[spoil] ^= 0x55;
+    }
+    // A stream that ends early is a success for the device, but for a flag.
+    spoiled.payload.set_filled(bytes - 9);
+    spoiled.segments[0].bytes -= 9;
+    assert!(destination.single.decode(&spoiled).is_err(), "a stream without its end");
+    destination.assert_decodes(&good, &source.ram, "afterwards");
+}
+
+/// Sends a guest whole and then what changed, and says what both ends counted.
+fn migrate(
+    ours: &[Arc<dyn Accelerator>],
+    theirs: Vec<Arc<dyn Accelerator>>,
+    config: SenderConfig,
+) -> (SendReport, ReceiveReport) {
+    let (source, destination) = (guest(300, PageSize::Kib4), guest(300, PageSize::Kib4));
+    fill(&source, 1);
+    let (here, there) = connections(2);
+    let receiver = receive_by(theirs, Arc::clone(&destination), there);
+    let mut sender = Sender::new(Arc::clone(&source), ours, here, config).unwrap();
+    let mut dirty = DirtyBitmap::all(&source);
+    let mut noise = Noise(5);
+    for _ in 0..2 {
+        sender.send_round(&dirty).unwrap();
+        assert_eq!(first_difference(&source, &destination), None);
+        dirty.clear();
+        for page in pages(&source).filter(|page| page.0 % 3 != 1) {
+            scribble(&source, page, &mut noise);
+            dirty.set(page);
+        }
+    }
+    let (sent, _) = sender.finish().unwrap();
+    let (received, _) = receiver.join().unwrap().unwrap();
+    (sent, received)
+}
+
+fn requests(work: &[Work], name: &str) -> u64 {
+    work.iter().filter(|one| one.accelerator == name).map(|one| one.requests).sum()
+}
+
+#[test]
+fn a_migration_needs_nobody_but_qat_and_says_that_it_was_a_stand_in() {
+    let qat = QatStandIn::new(Config::default());
+    let one = || vec![qat.one()];
+    let (sent, received) = migrate(&one(), one(), SenderConfig { max_pages: PageCount(16), ..config(&[Method::Deflate]) });
+    for work in [&sent.accelerators, &received.accelerators] {
+        assert_eq!((&*work[0].accelerator, work[0].provenance), ("qat", Provenance::StandIn));
+        assert!(work[0].requests > 20, "{work:?}");
+    }
+    assert_eq!((sent.fallbacks.copied_pages, received.fallbacks.copied_pages), (0, 0));
+    assert_eq!(sent.fallbacks.device_failed_requests + received.fallbacks.device_failed_requests, 0);
+}
+
+/// An IAA decodes deflate of 4 KiB windows alone, and QAT always looks back further.
+#[test]
+fn where_a_destination_decodes_small_windows_alone_qat_does_not_compress_and_where_it_has_a_cpu_that_decodes() {
+    let qat = QatStandIn::new(Config::default());
+    let iaa = || {
+        let model = models::model(Profile::spr_iaa(), FaultPlan::default());
+        models::accelerator(Arc::new(model.function()), Patience::default(), Completing::Polled)
+    };
+    let Capabilities { deflate_window_bits, .. } = iaa().capabilities();
+    assert_eq!((deflate_window_bits, qat.one().capabilities().encode_window_bits), (12, 15));
+    let (sent, received) =
+        migrate(&[qat.one(), software(Window::Kib32)], vec![iaa(), software(Window::Kib32)], config(&[Method::Deflate]));
+    assert!(requests(&sent.accelerators, "qat") > 0 && requests(&received.accelerators, "cpu") > 0);
+    assert_eq!(requests(&received.accelerators, "spr-iaa-model"), 0, "{:?}", received.accelerators);
+    let (sent, received) = migrate(&[qat.one(), software(Window::Kib32)], vec![iaa()], config(&[Method::Deflate]));
+    assert_eq!(requests(&sent.accelerators, "qat"), 0, "{:?}", sent.accelerators);
+    assert!(requests(&received.accelerators, "spr-iaa-model") > 0, "{:?}", received.accelerators);
+}
+
+#[test]
+fn instances_hold_as_many_requests_as_they_were_told_and_complete_them_in_any_order() {
+    const DEPTH: usize = 12;
+    let qat = QatStandIn::new(Config { instances: 2, latency: Duration::from_millis(5), ..Config::default() });
+    let accelerator = qat.accelerator(QatConfig { requests: DEPTH, ..patient() });
+    let ram = guest(300, PageSize::Kib4);
+    fill(&ram, 1);
+    let mut single = Single::open(&*accelerator, &ram, PageCount(4)).unwrap();
+    let asked: Vec<_> = (0..2 * DEPTH as u64).map(|index| Run::data(PageIndex(4 * index), PageCount(4))).collect();
+    let completions = single.encode_at_once(Method::Deflate, &asked);
+    assert_eq!(completions.len(), 2 * DEPTH);
+    for completion in &completions {
+        completion.result.as_ref().expect("nothing is wrong");
+        assert_eq!(completion.request.detours.copied, 0);
+    }
+    let report = qat.report();
+    assert_eq!(report.most_in_flight, [12, 12], "{report:?}");
+    assert!(report.out_of_order > 0, "{report:?}");
+}
