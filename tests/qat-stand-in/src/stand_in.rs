@@ -1,0 +1,116 @@
+//! One loaded copy of the library, for tests.
+
+use std::mem::ManuallyDrop;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use libloading::Library;
+use pageferry_bindings::qat::cpa::CpaStatus;
+use pageferry_bindings::qat::library::Libqat;
+
+use crate::config::Config;
+use crate::report::Report;
+
+const BUILT: &str = "libpageferry_qat_stand_in.so";
+
+/// One loaded copy of the library, with a state of its own.
+#[derive(Debug)]
+pub struct StandIn {
+    path: PathBuf,
+    library: Arc<Libqat>,
+    configure: unsafe extern "C" fn(*const u8, usize) -> CpaStatus,
+    report: unsafe extern "C" fn(*mut u8, usize) -> usize,
+}
+
+impl StandIn {
+    /// Copies the library to `folder`, as `libqat.so.4`, loads it from there, and configures it. Every folder gives a copy
+    /// of its own; it stays loaded until the process ends, and the file may go.
+    ///
+    /// # Panics
+    /// If the library is not beside the executable, or cannot be copied or loaded.
+    #[must_use]
+    pub fn load(folder: &Path, config: Config) -> Self {
+        let path = Self::copy_to(folder);
+        let library = Libqat::load_from(path.as_os_str()).expect("the stand-in that was copied");
+        // SAFETY: the file is loaded already, so that nothing is initialised; it exports the functions with these types, and
+        // stays loaded, as this handle to it does.
+        let (configure, report) = unsafe {
+            let own = ManuallyDrop::new(Library::new(&path).expect("the stand-in that was loaded"));
+            let configure = *own.get("pageferry_stand_in_configure").expect("a stand-in of this version");
+            (configure, *own.get("pageferry_stand_in_report").expect("a stand-in of this version"))
+        };
+        let stand_in = Self { path, library, configure, report };
+        stand_in.configure(config);
+        stand_in
+    }
+
+    /// Copies the library to `folder`, as `libqat.so.4`, for another process to load.
+    ///
+    /// # Panics
+    /// If the library is not beside the executable, or cannot be copied.
+    #[must_use]
+    pub fn copy_to(folder: &Path) -> PathBuf {
+        let path = folder.join("libqat.so.4");
+        let built = built();
+        std::fs::copy(&built, &path)
+            .unwrap_or_else(|error| panic!("cannot copy {} to {}: {error}", built.display(), path.display()));
+        path
+    }
+
+    /// Where it was loaded from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// It, as its callers know it.
+    #[must_use]
+    pub fn library(&self) -> Arc<Libqat> {
+        Arc::clone(&self.library)
+    }
+
+    /// Makes it another one, with nothing of what it was: it forgets memory that was allocated. A violation if it is started.
+    ///
+    /// # Panics
+    /// If the library does not understand it, or is started and records violations.
+    pub fn configure(&self, config: Config) {
+        let json = serde_json::to_vec(&config).expect("a configuration can be written");
+        // SAFETY: so many bytes are there, and the function keeps none of them.
+        let status = unsafe { (self.configure)(json.as_ptr(), json.len()) };
+        assert_eq!(status, CpaStatus::SUCCESS, "the stand-in cannot be configured: {config:?}");
+    }
+
+    /// What it did, and what was done to it, since it was configured.
+    ///
+    /// # Panics
+    /// If the library writes what nobody understands.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let mut json = Vec::new();
+        loop {
+            // SAFETY: so much room is there.
+            let bytes = unsafe { (self.report)(json.as_mut_ptr(), json.len()) };
+            if bytes <= json.len() {
+                return serde_json::from_slice(&json[..bytes]).expect("a report");
+            }
+            // It may get longer until it is asked for again.
+            json = vec![0; bytes + 1024];
+        }
+    }
+}
+
+/// The library as cargo built it: beside a test, or below a program.
+fn built() -> PathBuf {
+    let executable = std::env::current_exe().expect("a process knows its executable");
+    let folder = executable.parent().expect("an executable is in a folder");
+    let places = [folder.join(BUILT), folder.join("deps").join(BUILT)];
+    let found = places.iter().find(|place| place.is_file());
+    found.cloned().unwrap_or_else(|| {
+        panic!(
+            "the stand-in for libqat is neither {} nor {}: build it with `cargo build -p pageferry-qat-stand-in`, with the \
+             same profile, target and target folder; cargo does so by itself for a crate that depends on it",
+            places[0].display(),
+            places[1].display()
+        )
+    })
+}
