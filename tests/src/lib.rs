@@ -8,6 +8,7 @@ pub mod hammer;
 pub mod hostile;
 pub mod models;
 pub mod peers;
+pub mod qat;
 pub mod single;
 pub mod throttle;
 pub mod watchdog;

@@ -17,6 +17,7 @@ use super::pinned::{ALIGNMENT, Pinned};
 use super::reach::Reach;
 use super::refusal::check;
 use super::service::Claim;
+use super::slot::SlotMemory;
 use super::{Huffman, QatConfig};
 use crate::queue::OpenError;
 use crate::request::Direction;
@@ -72,7 +73,7 @@ impl Started {
         name: Arc<str>,
         config: &QatConfig,
         reach: &Arc<Reach>,
-        memory: &[Pinned],
+        memory: &[SlotMemory],
         request_bytes: usize,
     ) -> Result<Self, OpenError> {
         let instance = claim.instance();
@@ -86,8 +87,9 @@ impl Started {
         let compress = Session::new(&library, &name, handle, node, setup(direction::COMPRESS))?;
         let decompress = Session::new(&library, &name, handle, node, setup(direction::DECOMPRESS))?;
         let intermediate = intermediate(&library, &name, handle, node, request_bytes)?;
+        let slots = memory.iter().flat_map(SlotMemory::parts);
         let pinned: Vec<&Pinned> =
-            memory.iter().chain([&compress.memory, &decompress.memory]).chain(&intermediate).collect();
+            slots.chain([&compress.memory, &decompress.memory]).chain(&intermediate).collect();
         let registered = reach.register(&pinned);
         start(&library, &name, handle, &intermediate)?;
         let events = Arc::into_raw(Arc::new(Events::default()));

@@ -36,7 +36,7 @@ use pinned::Pinned;
 use reach::Reach;
 use refusal::refused;
 use service::{Claim, Service};
-use slot::{Layout, Slot};
+use slot::{Layout, Slot, SlotMemory};
 use work::{Way, Work};
 
 /// What all instances together are called, in reports and messages.
@@ -141,7 +141,7 @@ impl Qat {
         let request_bytes = attachment.ram.page_size().bytes_of(attachment.max_pages);
         let place_bytes = if reach.holds(&attachment.dma_ranges()) { 0 } else { request_bytes };
         let layout = Layout::new(&library, name, handle, max_pages, place_bytes)?;
-        let slot = |_| Pinned::new(&library, name, layout.bytes(), node);
+        let slot = |_| SlotMemory::new(&library, name, &layout, node);
         let memory = (0..self.config.requests).map(slot).collect::<Result<Vec<_>, _>>()?;
         let started = Started::new(claim, Arc::clone(name), &self.config, reach, &memory, request_bytes)?;
         let flight = |memory| Box::new(Flight::new(Slot::new(memory, layout.clone()), Way::new(max_pages)));

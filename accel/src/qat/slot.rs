@@ -1,6 +1,8 @@
 //! What one request in flight needs of pinned memory: operations, their lists with metadata, and room for pages that the
 //! device does not reach in place. Built once, used again and again.
 
+use std::sync::Arc;
+
 use pageferry_bindings::qat::cpa::{BufferList, FlatBuffer, InstanceHandle, MAX_BUFFERS};
 use pageferry_bindings::qat::dc::OpData;
 use pageferry_bindings::qat::library::Libqat;
@@ -19,7 +21,7 @@ pub(super) struct Layout {
     /// For a list of so many buffers, but for one more: how much metadata it has.
     metadata_of: Vec<usize>,
     metadata_bytes: usize,
-    /// Of each of the two places for pages: none where the device reaches all that there is.
+    /// Of each of the two places for pages: 0 where the device reaches all that there is.
     place_bytes: usize,
 }
 
@@ -47,25 +49,44 @@ impl Layout {
         Ok(Self { operations: max_pages, buffers, metadata_of, metadata_bytes, place_bytes })
     }
 
-    fn offsets(&self) -> [usize; 5] {
-        let parts = [
-            self.operations * size_of::<Operation>(),
-            self.buffers * size_of::<FlatBuffer>(),
-            self.metadata_bytes,
-            self.place_bytes,
-            self.place_bytes,
-        ];
-        let mut end: usize = 0;
-        parts.map(|bytes| {
-            let start = end.next_multiple_of(ALIGNMENT);
-            end = start + bytes;
-            start
-        })
+    /// Where the flat buffers begin, and the metadata, behind the operations.
+    fn offsets(&self) -> (usize, usize) {
+        let buffers = (self.operations * size_of::<Operation>()).next_multiple_of(ALIGNMENT);
+        (buffers, (buffers + self.buffers * size_of::<FlatBuffer>()).next_multiple_of(ALIGNMENT))
+    }
+}
+
+/// The pinned memory of a slot. Each part is contiguous, and none of them longer than it must be for that.
+pub(super) struct SlotMemory {
+    /// Operations, flat buffers, metadata.
+    lists: Pinned,
+    /// [`Place::Input`] and [`Place::Output`].
+    places: Option<[Pinned; 2]>,
+}
+
+impl SlotMemory {
+    /// As `layout` needs it, on this node.
+    ///
+    /// # Errors
+    /// [`OpenError::Device`] if the driver has none.
+    pub(super) fn new(
+        library: &Arc<Libqat>,
+        name: &str,
+        layout: &Layout,
+        node: u32,
+    ) -> Result<Self, OpenError> {
+        let pinned = |bytes| Pinned::new(library, name, bytes, node);
+        let lists = pinned(layout.offsets().1 + layout.metadata_bytes)?;
+        let places = match layout.place_bytes {
+            0 => None,
+            bytes => Some([pinned(bytes)?, pinned(bytes)?]),
+        };
+        Ok(Self { lists, places })
     }
 
-    /// How many bytes of pinned memory a slot takes.
-    pub(super) fn bytes(&self) -> usize {
-        self.offsets()[4] + self.place_bytes
+    /// Every allocation.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Pinned> {
+        [&self.lists].into_iter().chain(self.places.iter().flatten())
     }
 }
 
@@ -84,9 +105,8 @@ pub(super) struct Unreachable;
 
 /// The memory of one request in flight.
 pub(super) struct Slot {
-    memory: Pinned,
+    memory: SlotMemory,
     layout: Layout,
-    offsets: [usize; 5],
     operations: usize,
     buffers: usize,
     /// Where the list that is being made begins.
@@ -95,10 +115,9 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// A slot in `memory`, which is as long as [`Layout::bytes`] says.
-    pub(super) fn new(memory: Pinned, layout: Layout) -> Self {
-        let offsets = layout.offsets();
-        Self { memory, layout, offsets, operations: 0, buffers: 0, list: 0, metadata: 0 }
+    /// A slot in `memory`, which was made for the layout.
+    pub(super) fn new(memory: SlotMemory, layout: Layout) -> Self {
+        Self { memory, layout, operations: 0, buffers: 0, list: 0, metadata: 0 }
     }
 
     /// Forgets all operations, none of which is in flight.
@@ -114,7 +133,7 @@ impl Slot {
     /// The operation at `index`.
     pub(super) fn operation(&self, index: usize) -> *mut Operation {
         assert!(index < self.layout.operations, "operation {index} of {}", self.layout.operations);
-        self.memory.at(self.offsets[0] + index * size_of::<Operation>()).cast()
+        self.memory.lists.at(index * size_of::<Operation>()).cast()
     }
 
     /// What became of the operation at `index` by now.
@@ -160,11 +179,10 @@ impl Slot {
         offset: usize,
         bytes: usize,
     ) -> Result<(), Unreachable> {
-        if offset + bytes > self.layout.place_bytes {
-            return Err(Unreachable);
+        match self.pinned(place) {
+            Some(pinned) if offset + bytes <= pinned.len() => self.push_buffer(pinned.address(offset), bytes),
+            _ => Err(Unreachable),
         }
-        let address = self.memory.address(self.place_offset(place) + offset);
-        self.push_buffer(address, bytes)
     }
 
     fn push_buffer(&mut self, from: HostAddress, bytes: usize) -> Result<(), Unreachable> {
@@ -180,7 +198,7 @@ impl Slot {
     }
 
     fn buffer(&self, index: usize) -> *mut FlatBuffer {
-        self.memory.at(self.offsets[1] + index * size_of::<FlatBuffer>()).cast()
+        self.memory.lists.at(self.layout.offsets().0 + index * size_of::<FlatBuffer>()).cast()
     }
 
     /// Takes back what was pushed since the last list.
@@ -191,7 +209,7 @@ impl Slot {
     /// The list of what was pushed since the last one.
     pub(super) fn end_list(&mut self) -> BufferList {
         let listed = self.listed();
-        let metadata = self.memory.at(self.offsets[2] + self.metadata);
+        let metadata = self.memory.lists.at(self.layout.offsets().1 + self.metadata);
         self.metadata += self.layout.metadata_of[listed.saturating_sub(1)].next_multiple_of(ALIGNMENT);
         assert!(self.metadata <= self.layout.metadata_bytes, "metadata of more lists than there are buffers");
         let buffers = self.buffer(self.list);
@@ -220,17 +238,18 @@ impl Slot {
         Ok(index)
     }
 
-    fn place_offset(&self, place: Place) -> usize {
-        match place {
-            Place::Input => self.offsets[3],
-            Place::Output => self.offsets[4],
-        }
+    fn pinned(&self, place: Place) -> Option<&Pinned> {
+        let [input, output] = self.memory.places.as_ref()?;
+        Some(match place {
+            Place::Input => input,
+            Place::Output => output,
+        })
     }
 
-    /// The bytes of a place; to be looked at while no operation in flight has them.
+    /// The bytes of a place, none if there is no such; to be looked at while no operation in flight has them.
     pub(super) fn place(&mut self, place: Place) -> &mut [u8] {
-        let start = self.memory.at(self.place_offset(place));
-        // SAFETY: the place is in the slot's own memory, and apart from all else in it. The device is done with it.
-        unsafe { std::slice::from_raw_parts_mut(start, self.layout.place_bytes) }
+        let Some(pinned) = self.pinned(place) else { return &mut [] };
+        // SAFETY: the place is the slot's own, and the device is done with it.
+        unsafe { std::slice::from_raw_parts_mut(pinned.at(0), pinned.len()) }
     }
 }

@@ -166,7 +166,7 @@ pub struct PhysicalInstance {
 /// What an instance is for (`CpaAccelerationServiceType`).
 pub mod service {
     /// Compression, and decompression where the part does both.
-    pub const COMPRESSION: u32 = 3;
+    pub const COMPRESSION: u32 = 1;
 }
 
 impl InstanceInfo {

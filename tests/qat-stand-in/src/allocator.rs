@@ -73,9 +73,11 @@ impl PinnedMemory {
             return 0;
         }
         let in_one_piece = self.mode == Memory::Physical && bytes > PAGE;
-        let alignment = alignment.max(if in_one_piece { MOST_ALIGNED / 2 } else { PAGE });
-        let Some((mapping, address)) = reserve(bytes, alignment) else { return 0 };
-        if self.mode == Memory::Physical && !settle(address, bytes) {
+        let alignment = alignment.max(if in_one_piece { HUGE_PAGE } else { PAGE });
+        // A huge page must be there whole.
+        let reserved = if in_one_piece { bytes.next_multiple_of(HUGE_PAGE) } else { bytes };
+        let Some((mapping, address)) = reserve(reserved, alignment) else { return 0 };
+        if self.mode == Memory::Physical && !settle(address, reserved) {
             unmap(mapping);
             return 0;
         }
@@ -241,6 +243,9 @@ impl Tables {
     }
 }
 
+/// The kernel's, of x86-64.
+const HUGE_PAGE: usize = 2 << 20;
+
 /// Anonymous memory with nothing behind its last page: the whole mapping, and where in it the aligned bytes begin.
 fn reserve(bytes: usize, alignment: usize) -> Option<((usize, usize), usize)> {
     let whole = bytes.next_multiple_of(PAGE) + alignment + PAGE;
@@ -279,7 +284,7 @@ fn reserve(bytes: usize, alignment: usize) -> Option<((usize, usize), usize)> {
 fn settle(address: usize, bytes: usize) -> bool {
     // SAFETY: the bytes are of a mapping that was just made; an advice that is not taken shows in what follows.
     let locked = unsafe {
-        libc::madvise(address as *mut libc::c_void, bytes.next_multiple_of(PAGE), libc::MADV_HUGEPAGE);
+        libc::madvise(address as *mut libc::c_void, bytes, libc::MADV_HUGEPAGE);
         libc::mlock(address as *const libc::c_void, bytes)
     };
     locked == 0

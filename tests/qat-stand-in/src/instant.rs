@@ -188,14 +188,16 @@ pub(crate) unsafe fn submit(world: &World, call: Call) -> Result<(), CpaStatus> 
 unsafe fn translated(list: *const BufferList, translate: TranslateFn) -> Result<u32, CpaStatus> {
     // SAFETY: the caller's word.
     let list = unsafe { list.read() };
-    if list.buffers.is_null() || translate(list.metadata) == 0 {
+    // SAFETY: the caller's translation answers for any address.
+    let device = |address| unsafe { translate(address) };
+    if list.buffers.is_null() || device(list.metadata) == 0 {
         return Err(CpaStatus::FAIL);
     }
     // SAFETY: the caller's word, for as many as the list states.
     let buffers = unsafe { std::slice::from_raw_parts(list.buffers, list.count as usize) };
     let mut bytes = 0_u32;
     for buffer in buffers {
-        if translate(buffer.data.cast()) == 0 {
+        if device(buffer.data.cast()) == 0 {
             return Err(CpaStatus::FAIL);
         }
         bytes = bytes.saturating_add(buffer.bytes);

@@ -80,7 +80,8 @@ pub(crate) unsafe fn submit(world: &World, call: Call) -> Result<(), CpaStatus> 
 }
 
 fn translated(list: List, translate: TranslateFn) -> Result<Translated, CpaStatus> {
-    let device = |address: usize| match translate(address as *mut c_void) {
+    // SAFETY: the caller's translation answers for any address.
+    let device = |address: usize| match unsafe { translate(address as *mut c_void) } {
         0 => Err(CpaStatus::FAIL),
         device => Ok(device),
     };
