@@ -244,6 +244,8 @@ impl Dispatcher {
                     accelerators + LAST_RESORT_RETRIES
                 }
             }
+            // No page of the guest is safe any more, whoever decodes it again.
+            Failure::Uncontained { .. } => accelerators + LAST_RESORT_RETRIES,
             _ => next,
         }
     }

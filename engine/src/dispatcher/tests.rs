@@ -19,6 +19,7 @@ enum Manner {
     Works,
     IsLate,
     Misdecodes,
+    CannotBeStopped,
     IsFull,
     IsGone,
 }
@@ -95,7 +96,7 @@ impl Queue for Handle {
         let reason = match *self.0.manner.lock().unwrap() {
             Manner::IsFull => RefusalReason::Full,
             Manner::IsGone => RefusalReason::Gone,
-            Manner::Works | Manner::IsLate | Manner::Misdecodes => {
+            Manner::Works | Manner::IsLate | Manner::Misdecodes | Manner::CannotBeStopped => {
                 self.0.held.lock().unwrap().push(request);
                 return Ok(());
             }
@@ -107,6 +108,7 @@ impl Queue for Handle {
         let result = match *self.0.manner.lock().unwrap() {
             Manner::IsLate => Err(Failure::Deadline { device: "obedient".into() }),
             Manner::Misdecodes => Err(Failure::ChecksumMismatch { stated: 1, computed: 2 }),
+            Manner::CannotBeStopped => Err(Failure::Uncontained { device: "obedient".into() }),
             Manner::Works | Manner::IsFull | Manner::IsGone => Ok(()),
         };
         let held = std::mem::take(&mut *self.0.held.lock().unwrap());
@@ -245,6 +247,15 @@ fn pages_that_a_device_does_not_decode_are_judged_by_the_last_accelerator() {
     let completion = round_trip(&dispatcher, completion.request);
     assert!(completion.result.is_err() && dispatcher.is_exhausted(&completion.request), "it is the judge");
     assert_eq!((between.offered(), counts(&dispatcher).misdecoded_requests), (vec![0], 3));
+}
+
+#[test]
+fn a_request_of_a_device_that_may_still_write_to_the_guest_is_nobody_elses() {
+    let (first, last) = (Device::of_one_queue(Manner::CannotBeStopped), Device::of_one_queue(Manner::Works));
+    let dispatcher = open(&[&first, &last]);
+    let completion =
+        round_trip(&dispatcher, Box::new(Request { direction: Direction::Decode, ..*request() }));
+    assert!(completion.result.is_err() && dispatcher.is_exhausted(&completion.request));
 }
 
 #[test]
