@@ -1,6 +1,6 @@
 //! QAT on the stand-in for the vendor's library.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use pageferry_accel::qat::service::Service;
 use pageferry_accel::qat::{Qat, QatConfig, section};
@@ -11,6 +11,8 @@ use tempfile::TempDir;
 /// A library of its own, and accelerators on its instances.
 pub struct QatStandIn {
     stand_in: StandIn,
+    /// The service, while it is up.
+    used: Mutex<Weak<Service>>,
     _folder: TempDir,
 }
 
@@ -22,12 +24,18 @@ impl QatStandIn {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the library");
-        Self { stand_in: StandIn::load(folder.path(), config), _folder: folder }
+        Self { stand_in: StandIn::load(folder.path(), config), used: Mutex::default(), _folder: folder }
     }
 
     /// Makes it another one, with nothing in use.
     pub fn configure(&self, config: Config) {
         self.stand_in.configure(config);
+    }
+
+    /// Whether anybody holds its service in this process.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).strong_count() > 0
     }
 
     /// Its service in this process.
@@ -36,7 +44,9 @@ impl QatStandIn {
     /// If it cannot be started.
     #[must_use]
     pub fn service(&self) -> Arc<Service> {
-        Service::start(self.stand_in.library(), &section()).expect("a stand-in starts")
+        let service = Service::start(self.stand_in.library(), &section()).expect("a stand-in starts");
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&service);
+        service
     }
 
     /// Instances of it that nobody uses, as many as `config` says.
