@@ -44,6 +44,13 @@ struct Region {
     allocation: Option<(usize, usize)>,
 }
 
+/// What devices reach, while nothing is allocated or mapped.
+pub(crate) struct Iommu<'a> {
+    mode: Memory,
+    tables: MutexGuard<'a, Tables>,
+    last: Option<(usize, Region)>,
+}
+
 /// Why a device cannot reach some bytes.
 #[derive(Debug)]
 pub(crate) enum Unreachable {
@@ -184,26 +191,38 @@ impl PinnedMemory {
         (start + region.bytes).checked_sub(address).filter(|left| *left > 0)
     }
 
+    /// What devices reach, as it is now.
+    pub(crate) fn iommu(&self) -> Iommu<'_> {
+        Iommu { mode: self.mode, tables: self.lock(), last: None }
+    }
+}
+
+impl Iommu<'_> {
     /// Where in the process a device reads or writes that is given its address `device` for what is at `address`.
-    pub(crate) fn reach(&self, device: u64, address: usize, bytes: usize) -> Result<usize, Unreachable> {
+    pub(crate) fn reach(&mut self, device: u64, address: usize, bytes: usize) -> Result<usize, Unreachable> {
         match self.mode {
             Memory::Shared => usize::try_from(device).map_err(|_| Unreachable::NotMapped { device, bytes }),
             Memory::Physical if pagemap::is_contiguous(address, bytes, device) => Ok(address),
             Memory::Physical => Err(Unreachable::Scattered { device, bytes }),
-            Memory::Iova => {
-                let tables = self.lock();
-                let not_mapped = || Unreachable::NotMapped { device, bytes };
-                let (iova, address) = tables.by_iova.range(..=device).next_back().ok_or_else(not_mapped)?;
-                let offset = usize::try_from(device - iova).map_err(|_| not_mapped())?;
-                let region = tables.regions.get(address).ok_or_else(not_mapped)?;
-                let left =
-                    region.bytes.checked_sub(offset).filter(|left| *left > 0).ok_or_else(not_mapped)?;
-                if left < bytes {
-                    return Err(Unreachable::Overrun { device, bytes, left });
-                }
-                Ok(address + offset)
-            }
+            Memory::Iova => self.look_up(device, bytes),
         }
+    }
+
+    fn look_up(&mut self, device: u64, bytes: usize) -> Result<usize, Unreachable> {
+        let not_mapped = Unreachable::NotMapped { device, bytes };
+        let within = |(_, region): &(usize, Region)| {
+            device.checked_sub(region.iova).is_some_and(|offset| offset < region.bytes as u64)
+        };
+        // The buffers of a list are often of one region.
+        let Some((start, region)) =
+            self.last.filter(within).or_else(|| self.tables.at(device).filter(within))
+        else {
+            return Err(not_mapped);
+        };
+        self.last = Some((start, region));
+        let offset = usize::try_from(device - region.iova).map_err(|_| not_mapped)?;
+        let left = region.bytes - offset;
+        if left < bytes { Err(Unreachable::Overrun { device, bytes, left }) } else { Ok(start + offset) }
     }
 }
 
@@ -211,6 +230,12 @@ impl Tables {
     /// The last region that begins before an address.
     fn before(&self, address: usize) -> Option<(usize, Region)> {
         self.regions.range(..address).next_back().map(|(start, region)| (*start, *region))
+    }
+
+    /// The last region that begins at or before an I/O address.
+    fn at(&self, iova: u64) -> Option<(usize, Region)> {
+        let (_, address) = self.by_iova.range(..=iova).next_back()?;
+        self.regions.get(address).map(|region| (*address, *region))
     }
 
     /// A range of I/O addresses that is free: those that were longest unused first, so that a stale one is found out.

@@ -50,7 +50,10 @@ pub(crate) fn run(world: &World, device: usize) {
                 state = write(world, device, state, number, &plan, &output);
                 complete(&mut state, number, &plan.job, outcome);
                 state.devices[device].working -= 1;
-                world.settled.notify_all();
+                // A notification is a system call, whether anybody waits or not.
+                if state.devices[device].awaited {
+                    world.settled.notify_all();
+                }
             }
         }
     }
@@ -87,17 +90,20 @@ fn next(device: &mut Device, now: Instant) -> Next {
 fn wait<'a>(
     world: &'a World,
     device: usize,
-    state: MutexGuard<'a, State>,
+    mut state: MutexGuard<'a, State>,
     until: Option<Instant>,
 ) -> MutexGuard<'a, State> {
     let work = &world.work[device];
-    match until {
+    state.devices[device].idle += 1;
+    let mut state = match until {
         None => work.wait(state).unwrap_or_else(PoisonError::into_inner),
         Some(until) => {
             let left = until.saturating_duration_since(Instant::now());
             work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
         }
-    }
+    };
+    state.devices[device].idle -= 1;
+    state
 }
 
 /// Writes what an operation came to, unless its device failed meanwhile.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pageferry_bindings::qat::cpa::{CpaStatus, InstanceEvent};
 
-use crate::state::{Phase, Stage, State, Trouble};
+use crate::state::{Device, Phase, Stage, State, Trouble};
 use crate::world::World;
 
 /// How long after a fatal error was noticed a device may still write to the destinations of what it had in flight.
@@ -59,9 +59,7 @@ fn restart(world: &World, device: usize, state: MutexGuard<'_, State>, down: Dur
     notify(world, device, InstanceEvent::RESTARTING);
     let mut state = world.lock();
     state.devices[device].phase = Phase::Restarting;
-    while state.devices[device].working > 0 {
-        state = world.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
-    }
+    let mut state = settled(world, device, state, |device| device.working == 0);
     let on_device = |instance: usize| world.config.device_of(instance) == device;
     let lost = state.operations.iter().filter(|(_, operation)| on_device(operation.instance));
     for number in lost.map(|(number, _)| *number).collect::<Vec<_>>() {
@@ -84,10 +82,8 @@ fn restart(world: &World, device: usize, state: MutexGuard<'_, State>, down: Dur
 }
 
 /// Has a device fail. What it had begun it may finish for a moment, as far as its memory is concerned.
-fn fail(world: &World, device: usize, mut state: MutexGuard<'_, State>, down: Option<Duration>) {
-    while state.devices[device].writing > 0 {
-        state = world.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
-    }
+fn fail(world: &World, device: usize, state: MutexGuard<'_, State>, down: Option<Duration>) {
+    let mut state = settled(world, device, state, |device| device.writing == 0);
     let now = Instant::now();
     let mut begun: Vec<u64> = state
         .operations
@@ -109,6 +105,21 @@ fn fail(world: &World, device: usize, mut state: MutexGuard<'_, State>, down: Op
     drop(state);
     world.work[device].notify_all();
     notify(world, device, InstanceEvent::FATAL_ERROR);
+}
+
+/// Waits for a device's engines.
+fn settled<'a>(
+    world: &World,
+    device: usize,
+    mut state: MutexGuard<'a, State>,
+    is_settled: impl Fn(&Device) -> bool,
+) -> MutexGuard<'a, State> {
+    state.devices[device].awaited = true;
+    while !is_settled(&state.devices[device]) {
+        state = world.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+    }
+    state.devices[device].awaited = false;
+    state
 }
 
 fn notify(world: &World, device: usize, event: InstanceEvent) {

@@ -47,6 +47,10 @@ pub(crate) struct Device {
     pub stopped: Option<Trouble>,
     pub queue: VecDeque<u64>,
     pub delayed: Vec<(Instant, u64)>,
+    /// Engines that wait for work, to be woken.
+    pub idle: usize,
+    /// Whether it is waited for that engines let go.
+    pub awaited: bool,
     /// Engines that are at work.
     pub working: usize,
     /// Those of them that are writing to a destination.

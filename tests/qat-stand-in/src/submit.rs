@@ -167,8 +167,12 @@ unsafe fn place(
             Trouble::Fatal { .. } => state.report.misdeeds.fatal_errors += 1,
         }
     }
+    let target = &state.devices[device];
+    let wake = target.idle > 0;
     drop(state);
-    world.work[device].notify_one();
+    if wake {
+        world.work[device].notify_one();
+    }
     Ok(())
 }
 
@@ -215,8 +219,9 @@ fn faults(world: &World, state: &mut State) -> Result<(Twist, Schedule, Option<T
 /// Where in the process a device reads or writes. Its list must be within its reach as well.
 fn pieces(world: &World, translated: &Translated) -> Result<Vec<Piece>, CpaStatus> {
     let Translated { list, metadata, buffers } = translated;
-    let reach = |device: u64, address: usize, bytes: usize| {
-        let reached = world.memory.reach(device, address, bytes);
+    let mut iommu = world.memory.iommu();
+    let mut reach = |device: u64, address: usize, bytes: usize| {
+        let reached = iommu.reach(device, address, bytes);
         reached.map_err(|error| world.violation(format_args!("{error}: the IOMMU has it as a fault")))
     };
     reach(*metadata, list.metadata, list.metadata_bytes())?;

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "every test uses its part of it")]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::ptr::{null_mut, with_exposed_provenance_mut};
 use std::sync::Arc;
@@ -52,8 +52,8 @@ extern "C" fn answered(tag: *mut c_void, status: CpaStatus) {
 }
 
 extern "C" fn told(_: InstanceHandle, tag: *mut c_void, event: InstanceEvent) {
-    // SAFETY: the tag is a vector that the test keeps, and looks for events in its own thread.
-    unsafe { &mut *tag.cast::<Vec<InstanceEvent>>() }.push(event);
+    // SAFETY: the tag is a cell that the test keeps, which looks for events in its own thread.
+    unsafe { &*tag.cast::<RefCell<Vec<InstanceEvent>>>() }.borrow_mut().push(event);
 }
 
 pub fn translation(library: &Libqat) -> TranslateFn {
@@ -254,10 +254,10 @@ impl Client {
     }
 
     /// Has the events of the first instance written down.
-    pub fn listen(&self, events: &mut Vec<InstanceEvent>) {
-        let events: *mut Vec<InstanceEvent> = events;
-        // SAFETY: the test keeps the vector.
-        let status = unsafe { (self.library.set_notification)(self.handle(), Some(told), events.cast()) };
+    pub fn listen(&self, events: &RefCell<Vec<InstanceEvent>>) {
+        let tag = std::ptr::from_ref(events).cast_mut().cast();
+        // SAFETY: the test keeps the cell.
+        let status = unsafe { (self.library.set_notification)(self.handle(), Some(told), tag) };
         assert_eq!(status, CpaStatus::SUCCESS);
     }
 
