@@ -1,5 +1,4 @@
-//! What the host pays for a request of an IAA or a DSA, from composing it to recycling it, with a device that takes no
-//! time.
+//! What the host pays for a request of a device, from composing it to recycling it, with a device that takes no time.
 
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use pageferry_accel::idxd::dsa::{Dsa, DsaConfig};
 use pageferry_accel::idxd::iaa::{Iaa, IaaConfig};
 use pageferry_accel::method::Method;
 use pageferry_accel::pool::{Pool, PoolSize};
+use pageferry_accel::qat::{Qat, QatConfig, section};
 use pageferry_accel::queue::{Accelerator, Attachment, Completion, Queue};
 use pageferry_accel::request::{Direction, Request};
 use pageferry_accel::run::Run;
@@ -19,6 +19,8 @@ use pageferry_engine::frame::PagesHead;
 use pageferry_engine::handshake::MigrationId;
 use pageferry_engine::selector::Selector;
 use pageferry_engine::sender::SenderConfig;
+use pageferry_qat_stand_in::config::Memory;
+use pageferry_qat_stand_in::{Config, StandIn};
 
 use crate::clock::{ticks, ticks_to_seconds};
 use crate::instant::{InstantDevice, InstantKind};
@@ -62,27 +64,72 @@ impl Stages {
     }
 }
 
-/// An accelerator on a device of this kind, and how long the CPU has been that device.
-fn accelerator(kind: InstantKind) -> (Arc<dyn Accelerator>, InstantDevice) {
-    let device = InstantDevice::new(kind);
-    let accelerator: Arc<dyn Accelerator> = match kind {
+/// A kind of device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Deltas by a device that has create-delta.
+    Dsa,
+    /// Deflate in pieces, each verified.
+    Iaa,
+    /// Deflate of all runs at once, by the vendor's library. What is left of it is the driver's own part: the stand-in for
+    /// the library counts as the device.
+    Qat,
+}
+
+/// An accelerator whose device takes no time, and how many ticks the CPU has been the device, or its library.
+struct Rig {
+    accelerator: Arc<dyn Accelerator>,
+    ticks: Box<dyn Fn() -> u64>,
+}
+
+impl Kind {
+    fn rig(self) -> Rig {
+        match self {
+            Self::Dsa | Self::Iaa => {
+                let kind = if self == Self::Dsa { InstantKind::Dsa } else { InstantKind::Iaa };
+                let device = InstantDevice::new(kind);
+                let served = device.clone();
+                Rig { accelerator: idxd(kind, device), ticks: Box::new(move || served.ticks()) }
+            }
+            Self::Qat => {
+                let stand_in = instant_stand_in();
+                let config = QatConfig { requests: REQUESTS, ..QatConfig::default() };
+                let qat = Qat::new(stand_in.library(), &section(), config).expect("an instance");
+                Rig { accelerator: Arc::new(qat), ticks: Box::new(move || stand_in.ticks_inside()) }
+            }
+        }
+    }
+
+    const fn method(self) -> Method {
+        match self {
+            Self::Dsa => Method::Delta,
+            Self::Iaa | Self::Qat => Method::Deflate,
+        }
+    }
+
+    fn keeps_baselines(self) -> bool {
+        self.method().needs_baseline()
+    }
+}
+
+fn idxd(kind: InstantKind, device: InstantDevice) -> Arc<dyn Accelerator> {
+    match kind {
         InstantKind::Dsa => Arc::new(
-            Dsa::new(Arc::new(device.clone()), DsaConfig { requests: REQUESTS, ..DsaConfig::default() })
+            Dsa::new(Arc::new(device), DsaConfig { requests: REQUESTS, ..DsaConfig::default() })
                 .expect("a DSA"),
         ),
         InstantKind::Iaa => Arc::new(
-            Iaa::new(Arc::new(device.clone()), IaaConfig { requests: REQUESTS, ..IaaConfig::default() })
+            Iaa::new(Arc::new(device), IaaConfig { requests: REQUESTS, ..IaaConfig::default() })
                 .expect("an IAA"),
         ),
-    };
-    (accelerator, device)
+    }
 }
 
-const fn method(kind: InstantKind) -> Method {
-    match kind {
-        InstantKind::Dsa => Method::Delta,
-        InstantKind::Iaa => Method::Deflate,
-    }
+/// A stand-in whose operations are done when they are submitted, and which takes addresses of this process.
+fn instant_stand_in() -> StandIn {
+    let folder = tempfile::tempdir().expect("a folder for the library");
+    let config = Config { instances: 1, instant: true, memory: Memory::Shared, ..Config::default() };
+    StandIn::load(folder.path(), config)
 }
 
 /// What one request costs; `guest` has no zero page.
@@ -90,18 +137,17 @@ const fn method(kind: InstantKind) -> Method {
 /// # Panics
 /// If the accelerator does not do what it is made for.
 #[must_use]
-pub fn host_cost(guest: &Arc<GuestRam>, kind: InstantKind) -> HostCost {
-    let (device_of_sender, device) = accelerator(kind);
-    let config = SenderConfig::new(MigrationId([0; 16]), Selector::fixed(method(kind)));
-    let baseline_bytes =
-        if kind == InstantKind::Dsa { usize::try_from(guest.bytes()).unwrap_or(0) } else { 0 };
+pub fn host_cost(guest: &Arc<GuestRam>, kind: Kind) -> HostCost {
+    let Rig { accelerator, ticks } = kind.rig();
+    let config = SenderConfig::new(MigrationId([0; 16]), Selector::fixed(kind.method()));
+    let baseline_bytes = if kind.keeps_baselines() { usize::try_from(guest.bytes()).unwrap_or(0) } else { 0 };
     let config = SenderConfig { max_pages: PAGES, baseline_bytes, ..config };
-    let sender = host_cpu(guest, device_of_sender, config, || device.seconds()) * f64::from(PAGES.0);
+    let sender = host_cpu(guest, accelerator, config, || ticks_to_seconds(ticks())) * f64::from(PAGES.0);
     HostCost { stages: stages(guest, kind), sender }
 }
 
 /// The stages of one request, which goes through one queue again and again, alone: medians of five.
-fn stages(guest: &Arc<GuestRam>, kind: InstantKind) -> Stages {
+fn stages(guest: &Arc<GuestRam>, kind: Kind) -> Stages {
     const TURNS: u32 = 20_000;
     let mut bench = Bench::new(guest, kind);
     let runs = [(); 5].map(|()| {
@@ -119,8 +165,8 @@ fn stages(guest: &Arc<GuestRam>, kind: InstantKind) -> Stages {
 
 /// One queue, one request, and what it needs.
 struct Bench {
-    kind: InstantKind,
-    device: InstantDevice,
+    kind: Kind,
+    device_ticks: Box<dyn Fn() -> u64>,
     pool: Pool,
     baselines: BaselineCache,
     queue: Box<dyn Queue>,
@@ -129,8 +175,8 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(guest: &Arc<GuestRam>, kind: InstantKind) -> Self {
-        let (accelerator, device) = accelerator(kind);
+    fn new(guest: &Arc<GuestRam>, kind: Kind) -> Self {
+        let Rig { accelerator, ticks } = kind.rig();
         let pool = PoolSize { max_pages: PAGES, page_size: PageSize::Kib4, initial: 1, bound: 1, spare: 2 };
         let pool = Pool::new(pool).expect("memory for a request");
         let room = PageSize::Kib4.bytes_of(PAGES);
@@ -145,30 +191,30 @@ impl Bench {
         };
         let queue = accelerator.open(&attachment).expect("queues").remove(0);
         let (completions, head) = (Vec::with_capacity(1), Vec::with_capacity(4096));
-        Self { kind, device, pool, baselines, queue, completions, head }
+        Self { kind, device_ticks: ticks, pool, baselines, queue, completions, head }
     }
 
     /// Sends a request through, and adds what its stages took, without the device's own part.
     fn turn(&mut self, spent: &mut [u64; 5]) {
         let mut times = [0; 6];
-        let now = |device: &InstantDevice| ticks() - device.ticks();
-        times[0] = now(&self.device);
+        let now = |device_ticks: &dyn Fn() -> u64| ticks() - device_ticks();
+        times[0] = now(&self.device_ticks);
         let request = self.request();
-        times[1] = now(&self.device);
+        times[1] = now(&self.device_ticks);
         self.queue.submit(request).expect("an idle queue");
-        times[2] = now(&self.device);
+        times[2] = now(&self.device_ticks);
         while self.completions.is_empty() {
             self.queue.poll(&mut self.completions);
         }
-        times[3] = now(&self.device);
+        times[3] = now(&self.device_ticks);
         let Completion { mut request, result } = self.completions.remove(0);
         result.expect("a device that does all it is asked");
         self.head.clear();
         frame(&request, &mut self.head);
-        times[4] = now(&self.device);
+        times[4] = now(&self.device_ticks);
         request.baselines.drain(..).flatten().for_each(|baseline| self.baselines.give_back(baseline));
         self.pool.put(request);
-        times[5] = now(&self.device);
+        times[5] = now(&self.device_ticks);
         for (sum, pair) in spent.iter_mut().zip(times.windows(2)) {
             *sum += pair[1] - pair[0];
         }
@@ -178,10 +224,10 @@ impl Bench {
     fn request(&mut self) -> Box<Request> {
         let mut request = self.pool.take().expect("the only request");
         request.reset(Direction::Encode);
-        request.method = method(self.kind);
+        request.method = self.kind.method();
         let runs = [(0, 20), (40, 1), (50, 30), (100, 12)];
         request.runs.extend(runs.map(|(first, count)| Run::data(PageIndex(first), PageCount(count))));
-        if self.kind == InstantKind::Dsa {
+        if self.kind.keeps_baselines() {
             let pages = runs.iter().flat_map(|&(first, count)| first..first + u64::from(count));
             request.baselines.extend(pages.map(|page| self.baselines.take(PageIndex(page))));
         }

@@ -15,7 +15,7 @@ use pageferry_bindings::idxd::opcode::{Opcode, OpcodeSet};
 use pageferry_bindings::idxd::operands::IaaOperands;
 use pageferry_bindings::idxd::status::IaaStatus;
 
-use crate::clock::{ticks, ticks_to_seconds};
+use crate::clock::ticks;
 
 /// What the device claims that a page's delta, or a piece's deflate, has.
 const DELTA_BYTES: u32 = 20;
@@ -48,13 +48,7 @@ impl InstantDevice {
         Self { kind, ticks: Arc::default() }
     }
 
-    /// How long the CPU has been the device so far, in seconds.
-    #[must_use]
-    pub fn seconds(&self) -> f64 {
-        ticks_to_seconds(self.ticks())
-    }
-
-    /// The same in ticks.
+    /// How many ticks the CPU has been the device so far.
     #[must_use]
     pub fn ticks(&self) -> u64 {
         self.ticks.load(Relaxed)

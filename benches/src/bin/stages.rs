@@ -1,8 +1,7 @@
 //! Prints what each stage of the data path costs here, beside its bar and this machine's limit, as a Markdown table.
 
 use pageferry_accel::method::Method;
-use pageferry_benches::host_cost::{HostCost, Stages, host_cost};
-use pageferry_benches::instant::InstantKind;
+use pageferry_benches::host_cost::{HostCost, Kind, Stages, host_cost};
 use pageferry_benches::limits::{cold_memory, read_bandwidth, two_input_bandwidth};
 use pageferry_benches::stages::{
     change_one_percent, delta_gb_per_s, guest, host_us_per_page, scan_ms, written, zero_detection_gb_per_s,
@@ -35,7 +34,8 @@ fn main() {
         println!("| migration thread and poller, {pages} pages a request | {host:.3} us a page | {bar} | |");
     }
     let guest = written(512 << 20);
-    for (name, kind) in [("DSA, delta", InstantKind::Dsa), ("IAA, deflate", InstantKind::Iaa)] {
+    for (name, kind) in [("DSA, delta", Kind::Dsa), ("IAA, deflate", Kind::Iaa), ("QAT, deflate", Kind::Qat)]
+    {
         let HostCost { stages, sender } = host_cost(&guest, kind);
         let Stages { compose, submit, poll, frame, recycle } = stages;
         println!(

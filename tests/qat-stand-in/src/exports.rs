@@ -76,6 +76,12 @@ unsafe extern "C" fn pageferry_stand_in_report(json: *mut u8, room: usize) -> us
     report.len()
 }
 
+/// The ticks that instant operations were in here until now, the caller's callbacks and translation not counted; cheap.
+#[unsafe(no_mangle)]
+extern "C" fn pageferry_stand_in_ticks() -> u64 {
+    world().ticks_inside()
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn icp_sal_userStart(section: *const c_char) -> CpaStatus {
     if section.is_null() { CpaStatus::INVALID_PARAM } else { world().start() }

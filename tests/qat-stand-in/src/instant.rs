@@ -93,6 +93,10 @@ impl Ring {
         self.lock().waiting.iter().any(|entry| entry.session == session)
     }
 
+    pub(crate) fn ticks_inside(&self) -> u64 {
+        self.submitting.inside.load(Relaxed) + self.polling.inside.load(Relaxed)
+    }
+
     pub(crate) fn add_to(&self, report: &mut Report, instance: usize) {
         let entries = self.lock();
         report.submissions += entries.submitted;

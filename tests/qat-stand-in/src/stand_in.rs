@@ -20,6 +20,7 @@ pub struct StandIn {
     library: Arc<Libqat>,
     configure: unsafe extern "C" fn(*const u8, usize) -> CpaStatus,
     report: unsafe extern "C" fn(*mut u8, usize) -> usize,
+    ticks: unsafe extern "C" fn() -> u64,
 }
 
 impl StandIn {
@@ -34,12 +35,16 @@ impl StandIn {
         let library = Libqat::load_from(path.as_os_str()).expect("the stand-in that was copied");
         // SAFETY: the file is loaded already, so that nothing is initialised; it exports the functions with these types, and
         // stays loaded, as this handle to it does.
-        let (configure, report) = unsafe {
+        let (configure, report, ticks) = unsafe {
             let own = ManuallyDrop::new(Library::new(&path).expect("the stand-in that was loaded"));
-            let configure = *own.get("pageferry_stand_in_configure").expect("a stand-in of this version");
-            (configure, *own.get("pageferry_stand_in_report").expect("a stand-in of this version"))
+            let of_this_version = "a stand-in of this version";
+            (
+                *own.get("pageferry_stand_in_configure").expect(of_this_version),
+                *own.get("pageferry_stand_in_report").expect(of_this_version),
+                *own.get("pageferry_stand_in_ticks").expect(of_this_version),
+            )
         };
-        let stand_in = Self { path, library, configure, report };
+        let stand_in = Self { path, library, configure, report, ticks };
         stand_in.configure(config);
         stand_in
     }
@@ -78,6 +83,13 @@ impl StandIn {
         // SAFETY: so many bytes are there, and the function keeps none of them.
         let status = unsafe { (self.configure)(json.as_ptr(), json.len()) };
         assert_eq!(status, CpaStatus::SUCCESS, "the stand-in cannot be configured: {config:?}");
+    }
+
+    /// Ticks that instant operations were in the library until now, as [`Report::ticks_inside`] has them, without the report.
+    #[must_use]
+    pub fn ticks_inside(&self) -> u64 {
+        // SAFETY: the function takes nothing.
+        unsafe { (self.ticks)() }
     }
 
     /// What it did, and what was done to it, since it was configured.

@@ -229,6 +229,10 @@ impl World {
         0
     }
 
+    pub(crate) fn ticks_inside(&self) -> u64 {
+        self.rings.iter().map(Ring::ticks_inside).sum()
+    }
+
     pub(crate) fn report(&self) -> Report {
         let mut report = self.lock().report.clone();
         report.violations = self.violations.lock().unwrap_or_else(PoisonError::into_inner).clone();
