@@ -144,8 +144,8 @@ impl Qat {
         let slot = |_| SlotMemory::new(&library, name, &layout, node);
         let memory = (0..self.config.requests).map(slot).collect::<Result<Vec<_>, _>>()?;
         let started = Started::new(claim, Arc::clone(name), &self.config, reach, &memory, request_bytes)?;
-        let flight = |memory| Box::new(Flight::new(Slot::new(memory, layout.clone()), Way::new(max_pages)));
-        let flights = memory.into_iter().map(flight).collect();
+        let flight = |memory| Flight::new(Slot::new(memory, layout.clone()), Way::new(max_pages));
+        let flights = memory.into_iter().map(flight);
         let work = Work::new(Arc::new(started), &attachment.ram, self.config.detect_zero);
         let QatConfig { deadline, patience, .. } = self.config;
         queue::Queue::new(work, flights, deadline, patience, attachment)

@@ -72,11 +72,12 @@ const LINGER: Duration = Duration::from_millis(20);
 impl Queue {
     pub(super) fn new(
         work: Work,
-        idle: Vec<Box<Flight>>,
+        flights: impl Iterator<Item = Flight>,
         deadline: Duration,
         patience: Duration,
         attachment: &Attachment,
     ) -> std::io::Result<Self> {
+        let idle: Vec<_> = flights.map(Box::new).collect();
         let depth = idle.len();
         let spares = (0..depth).map(|_| attachment.buffer()).collect::<std::io::Result<_>>()?;
         let (busy, late, ended) =
