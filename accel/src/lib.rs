@@ -20,6 +20,7 @@ pub mod pool;
 mod private_copies;
 mod private_pages;
 pub mod qat;
+pub mod qatzip;
 pub mod queue;
 pub mod request;
 pub mod run;

@@ -118,6 +118,8 @@ impl Session {
             unsafe { end_of_stream(&raw mut self.raw.inner, &raw mut ended) };
         }
         done.ended = ended == 1;
+        // Hardware is not given a raw stream for more than it does at once.
+        done.by_hardware &= output.len() <= widen(self.settings.hardware_buffer_bytes);
         // A stream that did not end would go on with the next call's input.
         self.clean = done.ended;
         Ok(done)
