@@ -16,7 +16,7 @@ use pageferry_accel::request::{Direction, Request};
 use pageferry_accel::run::{Content, Run, Segment};
 use pageferry_accel::units::{PageCount, PageIndex, PageSize};
 use pageferry_engine::dirty::DirtyBitmap;
-use pageferry_engine::sender::Sender;
+use pageferry_engine::sender::{SendReport, Sender};
 use pageferry_tests::flaky::Completing;
 use pageferry_tests::guest::{self, Noise};
 use pageferry_tests::models::{self, Patience};
@@ -102,7 +102,8 @@ fn without_a_device_and_without_its_software_it_is_refused_with_what_to_do() {
 
 #[test]
 fn a_level_that_it_does_not_have_is_refused() {
-    let Ok(library) = packages::qatzip() else { return };
+    let Some(_) = qatzip() else { return };
+    let library = packages::qatzip().unwrap();
     for level in [0, 10] {
         let error = Qatzip::new(Arc::clone(&library), QatzipConfig { level, ..QatzipConfig::default() });
         let error = error.unwrap_err().to_string();
@@ -311,7 +312,7 @@ fn it_goes_on_when_it_has_used_up_the_threads_keys_of_the_process() {
 }
 
 /// Sends everything, then twice what changed since, and compares the guests.
-fn migrate(qatzip: &Arc<Qatzip>, methods: &[Method], with_cpu: bool) {
+fn migrate(qatzip: &Arc<Qatzip>, methods: &[Method], with_cpu: bool) -> SendReport {
     let page_size = PageSize::Kib4;
     let (source, destination) = (guest::guest(300, page_size), guest::guest(300, page_size));
     guest::fill(&source, 1);
@@ -342,6 +343,7 @@ fn migrate(qatzip: &Arc<Qatzip>, methods: &[Method], with_cpu: bool) {
         assert_eq!(own.provenance, qatzip.provenance());
         assert!(own.requests > 0, "{own:?}");
     }
+    sent
 }
 
 #[test]
@@ -357,5 +359,8 @@ fn a_guest_moves_by_qatzip_alone() {
 #[test]
 fn what_qatzip_sent_is_a_baseline_for_what_the_cpu_sends_next() {
     let Some(qatzip) = qatzip() else { return };
-    migrate(&qatzip, &[Method::Deflate, Method::Lz4, Method::Xbzrle, Method::Delta], true);
+    let sent = migrate(&qatzip, &[Method::Deflate, Method::Lz4, Method::Xbzrle, Method::Delta], true);
+    // Half of the first round's pages are asked for by a method that needs a baseline, and none of the later rounds'.
+    let without = sent.fallbacks.no_baseline_pages;
+    assert!((1..=300).contains(&without), "{without} pages had no baseline");
 }
