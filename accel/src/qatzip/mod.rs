@@ -45,6 +45,7 @@ use pageferry_bindings::qatzip::library::Libqatzip;
 use pageferry_bindings::qatzip::session::{Session, Settings, Work};
 use pageferry_bindings::qatzip::status::QzStatus;
 
+use crate::codec::deflate::Window;
 use crate::dma::Block;
 use crate::method::{Method, MethodSet};
 use crate::queue::{
@@ -182,8 +183,8 @@ impl Accelerator for Qatzip {
         Capabilities {
             encode: if self.library.set_up_lz4.is_some() { encode.with(Method::Lz4) } else { encode },
             decode: if self.has_inflate() { always.with(Method::Deflate) } else { always },
-            deflate_window_bits: 15,
-            encode_window_bits: 15,
+            deflate_window_bits: Window::Kib32.bits(),
+            encode_window_bits: Window::Kib32.bits(),
             queues: self.config.workers,
             depth: self.config.depth,
             memory: MemoryAccess::Copied,

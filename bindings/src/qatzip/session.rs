@@ -83,7 +83,7 @@ impl Session {
     /// Whether a device is there to do the work.
     #[must_use]
     pub fn has_hardware(&self) -> bool {
-        QzStatus::from_wide(self.raw.inner.hardware_status) == QzStatus::OK
+        !QzStatus::from_wide(self.raw.inner.hardware_status).means_software()
     }
 
     /// Compresses all of `input` as one stream, or frame, to the start of `output`.
