@@ -7,6 +7,7 @@ pub mod guest;
 pub mod hammer;
 pub mod hostile;
 pub mod models;
+pub mod packages;
 pub mod peers;
 pub mod qat;
 pub mod single;

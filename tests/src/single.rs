@@ -106,9 +106,9 @@ impl Single {
     }
 
     fn request(&self) -> Box<Request> {
-        let Attachment { max_pages, ram, payloads, .. } = &self.attachment;
-        let buffer = payloads.take(ram.page_size().bytes_of(*max_pages)).expect("a payload is left");
-        Box::new(Request::new(*max_pages, buffer))
+        // A device reaches the first ones only; whoever works on copies takes any.
+        let buffer = self.attachment.buffer().expect("memory for a payload");
+        Box::new(Request::new(self.attachment.max_pages, buffer))
     }
 
     fn run(&mut self, request: Box<Request>) -> Completion {

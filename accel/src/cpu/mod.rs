@@ -2,13 +2,17 @@
 
 mod decode;
 mod encode;
-mod worker;
 
 use crate::codec::deflate::{self, Window};
 use crate::codec::zstd;
 use crate::method::MethodSet;
 use crate::queue::{Accelerator, Attachment, Capabilities, MemoryAccess, OpenError, Provenance, Queue};
-use worker::Worker;
+use crate::request::{Direction, Request};
+use crate::worker::Worker;
+use decode::Decoder;
+use encode::Encoder;
+
+const NAME: &str = "cpu";
 
 /// What the CPU workers are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +56,24 @@ impl Cpu {
     pub fn new(config: CpuConfig) -> Self {
         Self { config: CpuConfig { workers: config.workers.max(1), depth: config.depth.max(1), ..config } }
     }
+
+    fn start(&self, index: usize, attachment: &Attachment) -> Result<Box<dyn Queue>, OpenError> {
+        let no_memory = |source| OpenError::Memory { accelerator: NAME.into(), source };
+        let mut encoder = Encoder::new(self.config, attachment, attachment.buffer().map_err(no_memory)?)
+            .map_err(|reason| OpenError::Codec { accelerator: NAME.into(), reason })?;
+        let mut decoder = Decoder::new(&attachment.ram, attachment.buffer().map_err(no_memory)?);
+        let work = move |request: &mut Request| match request.direction {
+            Direction::Encode => encoder.encode(request),
+            Direction::Decode => decoder.decode(request),
+        };
+        let worker = Worker::start(NAME, index, self.config.depth, &attachment.doorbell, Box::new(work))?;
+        Ok(Box::new(worker))
+    }
 }
 
 impl Accelerator for Cpu {
     fn name(&self) -> &str {
-        worker::NAME
+        NAME
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -76,8 +93,7 @@ impl Accelerator for Cpu {
     }
 
     fn open(&self, attachment: &Attachment) -> Result<Vec<Box<dyn Queue>>, OpenError> {
-        let open = |index| Ok(Box::new(Worker::start(index, self.config, attachment)?) as Box<dyn Queue>);
-        (0..self.config.workers).map(open).collect()
+        (0..self.config.workers).map(|index| self.start(index, attachment)).collect()
     }
 }
 
@@ -93,7 +109,6 @@ mod tests {
     use crate::guest::{AnonymousMemory, GuestRam};
     use crate::method::Method;
     use crate::queue::{Completion, Failure};
-    use crate::request::{Direction, Request};
     use crate::run::{Content, Run, Segment};
     use crate::units::{Gpa, PageCount, PageIndex, PageSize};
 

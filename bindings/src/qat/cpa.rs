@@ -136,7 +136,7 @@ pub struct InstanceInfo {
     /// Where it is.
     pub location: PhysicalInstance,
     /// The cores that its interrupts go to, a bit each.
-    pub cores: [u64; 64],
+    pub cores: [u32; 128],
     /// Its NUMA node.
     pub node: u32,
     /// 1 if it is up.
@@ -161,6 +161,8 @@ pub struct PhysicalInstance {
     pub engine: u16,
     /// Bus, device and function in one number: 8, 5 and 3 bits.
     pub bus_address: u16,
+    /// Of key protection.
+    pub key_handle: u32,
 }
 
 /// What an instance is for (`CpaAccelerationServiceType`).

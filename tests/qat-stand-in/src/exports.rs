@@ -140,6 +140,7 @@ unsafe extern "C" fn cpaDcInstanceGetInfo2(handle: InstanceHandle, info: *mut In
             accelerator: number,
             engine: 0,
             bus_address: number.saturating_add(1).saturating_mul(8),
+            key_handle: 0,
         };
         about.cores[0] = 1;
         let nodes = &world.config.nodes;
