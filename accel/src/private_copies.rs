@@ -11,7 +11,7 @@ use crate::guest::GuestRam;
 use crate::method::Method;
 use crate::queue::Failure;
 use crate::request::{Payload, Request};
-use crate::run::{Content, Run, Segment, push_page};
+use crate::run::{Content, Run, Segment, length, push_page};
 
 /// Memory that copies are taken into, as long as a payload.
 pub(crate) trait CopyMemory: DerefMut<Target = [u8]> {
@@ -57,7 +57,7 @@ impl<M: CopyMemory> PrivateCopies<M> {
         if bytes == 0 {
             request.method = Method::Zero;
             request.checksum_kind = ChecksumKind::None;
-            self.update_baselines(request);
+            self.note_copies(request);
             return Ok(());
         }
         request.checksum_kind = ChecksumKind::Crc32c;
@@ -67,7 +67,7 @@ impl<M: CopyMemory> PrivateCopies<M> {
             request.segments.clear();
         })?;
         // Before the copies become the payload.
-        self.update_baselines(request);
+        self.note_copies(request);
         if shrunk == Shrunk::No {
             self.send_raw(request, bytes);
         }
@@ -93,18 +93,8 @@ impl<M: CopyMemory> PrivateCopies<M> {
         filled
     }
 
-    /// What was copied is what the destination will have.
-    fn update_baselines(&self, request: &mut Request) {
-        let mut copies = self.memory.chunks_exact(self.ram.page_size().bytes());
-        for (content, baseline) in by_page(&request.runs, &mut request.baselines) {
-            match (content, baseline) {
-                (Content::Zero, baseline) => baseline.iter_mut().for_each(Baseline::set_zero),
-                (Content::Data, None) => drop(copies.next()),
-                (Content::Data, Some(baseline)) => {
-                    copies.next().into_iter().for_each(|page| baseline.set(page))
-                }
-            }
-        }
+    fn note_copies(&self, request: &mut Request) {
+        request.note_copied_pages(self.memory.chunks_exact(self.ram.page_size().bytes()));
     }
 
     fn send_raw(&mut self, request: &mut Request, bytes: usize) {
@@ -142,9 +132,4 @@ pub(crate) fn by_page<'a>(
     baselines: &'a mut [Option<Baseline>],
 ) -> impl Iterator<Item = (Content, &'a mut Option<Baseline>)> {
     runs.iter().flat_map(|run| repeat_n(run.content, run.count.as_usize())).zip(baselines)
-}
-
-/// A length as the tables have it; a request is at most 64 MiB.
-pub(crate) fn length(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

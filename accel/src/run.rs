@@ -96,6 +96,11 @@ pub struct Segment {
     pub bytes: u32,
 }
 
+/// A length or count as tables, lists and descriptors have it; a request is at most 64 MiB.
+pub(crate) fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 /// Appends `page` to the runs: to the last one if it goes on there with the same content.
 pub fn push_page(runs: &mut Vec<Run>, page: PageIndex, content: Content) {
     match runs.last_mut() {

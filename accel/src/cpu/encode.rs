@@ -10,10 +10,10 @@ use crate::codec::zstd::Zstd;
 use crate::codec::{EncodeFn, delta, xbzrle};
 use crate::dma::Block;
 use crate::method::Method;
-use crate::private_copies::{PrivateCopies, Shrunk, by_page, length, one_segment};
+use crate::private_copies::{PrivateCopies, Shrunk, by_page, one_segment};
 use crate::queue::{Attachment, Failure};
 use crate::request::{Detours, Request};
-use crate::run::{Content, Segment, push_segment};
+use crate::run::{Content, Segment, length, push_segment};
 use crate::units::PageCount;
 
 /// The codecs of one worker and the private copies they work on.

@@ -5,11 +5,11 @@ use pageferry_bindings::qat::dc::{OpData, ReqStatus, Results};
 
 use super::operation::{Answer, outcome};
 use super::slot::{Place, Slot, Unreachable};
-use super::work::{Work, length};
+use super::work::Work;
 use crate::checksum::ChecksumKind;
 use crate::method::Method;
 use crate::request::{Detours, Request};
-use crate::run::{Content, DataPages, Run, Segment, push_segment};
+use crate::run::{Content, DataPages, Run, Segment, length, push_segment};
 use crate::units::PageCount;
 
 /// What is kept of a request while it is encoded.

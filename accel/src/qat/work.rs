@@ -92,8 +92,3 @@ impl Work {
         Failure::Device { device: Arc::clone(self.started.name()), status: status.into() }
     }
 }
-
-/// A length or count as lists and tables have it; a request is at most 64 MiB.
-pub(super) fn length(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
-}

@@ -9,10 +9,10 @@ use super::memory::Memory;
 use super::tally::Tally;
 use super::{Opening, failed};
 use crate::method::Method;
-use crate::private_copies::{PrivateCopies, Shrunk, length, one_segment};
+use crate::private_copies::{PrivateCopies, Shrunk, one_segment};
 use crate::queue::{Failure, OpenError};
 use crate::request::Request;
-use crate::run::{Segment, push_segment};
+use crate::run::{Segment, length, push_segment};
 use crate::units::PageCount;
 
 /// What one worker encodes with.

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::ptr::null_mut;
 use std::time::Duration;
 
-use client::{Client, Operation, config, data, inflated, noise, pointer, translation};
+use client::{Client, Operation, config, data, inflated, noise, pointer};
 use pageferry_bindings::qat::cpa::{
     BufferList, CpaStatus, FALSE, FlatBuffer, InstanceInfo, MAX_BUFFERS, TRUE,
 };
@@ -276,7 +276,7 @@ fn sessions_fail_until_there_is_a_translation() {
     let memory = client.allocate(600).cast();
     assert_eq!(client.init(memory, setup), CpaStatus::FAIL);
     // SAFETY: the function is the library's.
-    unsafe { (client.library.set_address_translation)(client.handle(), translation(&client.library)) };
+    unsafe { (client.library.set_address_translation)(client.handle(), client.library.translate) };
     assert_eq!(client.init(memory, setup), CpaStatus::SUCCESS);
 }
 

@@ -6,15 +6,15 @@ use pageferry_bindings::idxd::flags::{DecompressFlags, DescriptorFlags};
 use pageferry_bindings::idxd::opcode::Opcode;
 use pageferry_bindings::idxd::operands::IaaOperands;
 
+use super::IaaWork;
 use super::phase::{Outcome, Phase, succeeded};
-use super::{IaaWork, length};
 use crate::checksum::ChecksumKind;
 use crate::dma::Block;
 use crate::idxd::work::Outbox;
 use crate::method::Method;
 use crate::queue::Failure;
 use crate::request::{Detours, Request};
-use crate::run::{Content, DataPages, Run, Segment};
+use crate::run::{Content, DataPages, Run, Segment, length};
 use crate::units::PageCount;
 
 /// What is kept of a request while it is decoded.

@@ -8,17 +8,17 @@ use pageferry_bindings::idxd::opcode::Opcode;
 use pageferry_bindings::idxd::operands::IaaOperands;
 use pageferry_bindings::idxd::status::{AnalyticsError, IaaStatus};
 
+use super::IaaWork;
 use super::phase::{Outcome, Phase, succeeded};
 use super::piece::{Encoded, Piece};
 use super::tables::{Codes, Pass};
 use super::verify::Question;
-use super::{IaaWork, length};
 use crate::checksum::ChecksumKind;
 use crate::dma::Block;
 use crate::idxd::work::Outbox;
 use crate::method::Method;
 use crate::request::{Detours, Request};
-use crate::run::{Content, Run, Segment, push_segment};
+use crate::run::{Content, Run, Segment, length, push_segment};
 use crate::units::PageCount;
 
 /// Where pieces are not cut any shorter, since each has a header and an empty history of its own.

@@ -36,6 +36,7 @@ use crate::guest::GuestRam;
 use crate::method::{Method, MethodSet};
 use crate::queue::{Accelerator, Attachment, Capabilities, Failure, OpenError, Provenance, Queue};
 use crate::request::{Direction, Request};
+use crate::run::length;
 use crate::units::PageSize;
 use decode::{Decoding, Refusal};
 use encode::Encoding;
@@ -282,9 +283,4 @@ impl Work for IaaWork {
         slot.refused = None;
         self.tables.give_up(&mut slot.encoding.codes);
     }
-}
-
-/// A length or count as descriptors and tables have it; a request is at most 64 MiB.
-fn length(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

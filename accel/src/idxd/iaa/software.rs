@@ -1,10 +1,11 @@
 //! What the CPU does of a request in the device's place, where a page fault is not worth another try.
 
+use super::IaaWork;
 use super::encode::CHECKSUM;
 use super::piece::{Encoded, Piece};
-use super::{IaaWork, length};
 use crate::codec::deflate::{DEFAULT_LEVEL, Deflate, Inflate, Window};
 use crate::request::Payload;
+use crate::run::length;
 
 /// Codecs of a queue, and private pages for them to work on.
 pub(super) struct Software {

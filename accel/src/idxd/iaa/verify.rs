@@ -13,13 +13,14 @@ use pageferry_bindings::idxd::opcode::Opcode;
 use pageferry_bindings::idxd::operands::IaaOperands;
 use pageferry_bindings::idxd::status::IaaStatus;
 
+use super::IaaWork;
 use super::decode::WHOLE_STREAM;
 use super::phase::{Phase, succeeded};
 use super::piece::{Encoded, Piece};
-use super::{IaaWork, length};
 use crate::dma::Block;
 use crate::idxd::work::Outbox;
 use crate::request::Request;
+use crate::run::length;
 
 /// What is asked about a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

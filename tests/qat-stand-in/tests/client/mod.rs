@@ -8,9 +8,7 @@ use std::ptr::{null_mut, with_exposed_provenance_mut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pageferry_bindings::qat::cpa::{
-    BufferList, CpaStatus, FlatBuffer, InstanceEvent, InstanceHandle, TRUE, TranslateFn,
-};
+use pageferry_bindings::qat::cpa::{BufferList, CpaStatus, FlatBuffer, InstanceEvent, InstanceHandle, TRUE};
 use pageferry_bindings::qat::dc::{
     OpData, Results, SessionHandle, SessionSetup, algorithm, checksum, direction, huffman, state, window,
 };
@@ -56,11 +54,6 @@ extern "C" fn told(_: InstanceHandle, tag: *mut c_void, event: InstanceEvent) {
     unsafe { &*tag.cast::<RefCell<Vec<InstanceEvent>>>() }.borrow_mut().push(event);
 }
 
-pub fn translation(library: &Libqat) -> TranslateFn {
-    // SAFETY: the function has no precondition: it answers 0 for what it does not know.
-    unsafe { std::mem::transmute(library.translate) }
-}
-
 impl Client {
     /// A client of a library that is not started.
     pub fn outside(config: Config) -> Self {
@@ -88,7 +81,7 @@ impl Client {
             assert_eq!((library.instances)(count, self.instances.as_mut_ptr()), CpaStatus::SUCCESS);
             for instance in &self.instances {
                 assert_eq!((library.start_instance)(*instance, 0, null_mut()), CpaStatus::SUCCESS);
-                let translate = translation(library);
+                let translate = library.translate;
                 assert_eq!((library.set_address_translation)(*instance, translate), CpaStatus::SUCCESS);
             }
         }
