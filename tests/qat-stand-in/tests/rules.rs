@@ -241,6 +241,20 @@ fn a_list_of_256_buffers_fails_and_one_of_255_does_not() {
 }
 
 #[test]
+fn the_device_s_list_is_written_to_the_metadata() {
+    let client = Client::new(config());
+    let session = client.compression();
+    let mut operation = client.operation(&[b"one", b"other"], &[600]);
+    client.run(true, session, &mut operation);
+    // SAFETY: the metadata of two buffers have 72 bytes, which nothing in flight uses.
+    let written = unsafe { std::slice::from_raw_parts(operation.source.metadata.cast::<u64>(), 6) };
+    // SAFETY: any address may be asked for.
+    let device =
+        |index: usize| unsafe { (client.library.translate)(operation.source_buffers[index].data.cast()) };
+    assert_eq!(written, [0, 2, 3, device(0), 5, device(1)]);
+}
+
+#[test]
 fn sessions_that_are_not_offered_are_refused() {
     let client = Client::new(Config { dynamic: false, ..config() });
     let good = Client::setup(direction::COMPRESS, huffman::STATIC);
