@@ -107,18 +107,25 @@ fn a_full_ring_is_told_to_retry_until_it_was_polled() {
 
 #[test]
 fn a_poll_delivers_no_more_than_it_was_asked_for() {
-    let client = Client::new(Config { engines: 1, ..config() });
+    let client = Client::new(config());
     let session = client.compression();
-    let mut operations: Vec<_> = (0..5).map(|seed| client.operation(&[&data(300, seed)], &[600])).collect();
+    let input = data(300, 1);
+    let produced = client.run(true, session, &mut client.operation(&[&input], &[600])).produced;
+    let mut operations: Vec<_> = (0..5).map(|_| client.operation(&[&input], &[600])).collect();
     for operation in &mut operations {
         assert_eq!(client.compress(session, operation), CpaStatus::SUCCESS);
     }
+    // All of them are done.
+    while client.report().bytes_written < 6 * u64::from(produced) {
+        std::thread::yield_now();
+    }
     let poll = |quota| {
         // SAFETY: the handle is the instance's.
-        while unsafe { (client.library.poll_instance)(client.handle(), quota) } == CpaStatus::RETRY {}
+        let status = unsafe { (client.library.poll_instance)(client.handle(), quota) };
+        assert_eq!(status, CpaStatus::SUCCESS);
         operations.iter().filter(|operation| operation.answers.get().is_some()).count()
     };
-    assert_eq!((poll(1), poll(1)), (1, 2));
+    assert_eq!((poll(1), poll(2), poll(0)), (1, 3, 5));
 }
 
 #[test]
