@@ -41,8 +41,8 @@ pub(crate) fn run(world: &World, device: usize) {
                 let plan = Arc::clone(&operation.plan);
                 state.devices[device].working += 1;
                 drop(state);
-                // SAFETY: memory of an operation in flight is there: freeing it is refused, and a restart waits for the
-                // engines that work.
+                // SAFETY: memory of an operation in flight is there: freeing it is refused, and a restart and a fatal error
+                // wait for the engines that work.
                 unsafe { gather(&plan.source, &mut input) };
                 let outcome = codec.perform(&plan.job, &input, &mut output);
                 state = world.lock();
@@ -106,11 +106,11 @@ fn wait<'a>(
     state
 }
 
-/// Writes what an operation came to, unless its device failed meanwhile.
+/// Writes what an operation came to, unless its device is being restarted.
 fn write<'a>(
     world: &'a World,
     device: usize,
-    mut state: MutexGuard<'a, State>,
+    state: MutexGuard<'a, State>,
     number: u64,
     plan: &Plan,
     output: &[u8],
@@ -120,12 +120,10 @@ fn write<'a>(
     if !waits || state.devices[device].phase != Phase::Running {
         return state;
     }
-    state.devices[device].writing += 1;
     drop(state);
-    // SAFETY: as for reading; a fatal error waits until nobody writes.
+    // SAFETY: as for reading.
     unsafe { scatter(output, &plan.destination) };
     let mut state = world.lock();
-    state.devices[device].writing -= 1;
     state.report.bytes_written += output.len() as u64;
     state
 }

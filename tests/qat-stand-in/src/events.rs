@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pageferry_bindings::qat::cpa::{CpaStatus, InstanceEvent};
 
-use crate::state::{Device, Phase, Stage, State, Trouble};
+use crate::state::{Phase, Stage, State, Trouble};
 use crate::world::World;
 
 /// How long after a fatal error was noticed a device may still write to the destinations of what it had in flight.
@@ -59,7 +59,7 @@ fn restart(world: &World, device: usize, state: MutexGuard<'_, State>, down: Dur
     notify(world, device, InstanceEvent::RESTARTING);
     let mut state = world.lock();
     state.devices[device].phase = Phase::Restarting;
-    let mut state = settled(world, device, state, |device| device.working == 0);
+    let mut state = settled(world, device, state);
     let on_device = |instance: usize| world.config.device_of(instance) == device;
     let lost = state.operations.iter().filter(|(_, operation)| on_device(operation.instance));
     for number in lost.map(|(number, _)| *number).collect::<Vec<_>>() {
@@ -83,7 +83,7 @@ fn restart(world: &World, device: usize, state: MutexGuard<'_, State>, down: Dur
 
 /// Has a device fail. What it had begun it may finish for a moment, as far as its memory is concerned.
 fn fail(world: &World, device: usize, state: MutexGuard<'_, State>, down: Option<Duration>) {
-    let mut state = settled(world, device, state, |device| device.writing == 0);
+    let mut state = settled(world, device, state);
     let now = Instant::now();
     let mut begun: Vec<u64> = state
         .operations
@@ -107,15 +107,10 @@ fn fail(world: &World, device: usize, state: MutexGuard<'_, State>, down: Option
     notify(world, device, InstanceEvent::FATAL_ERROR);
 }
 
-/// Waits for a device's engines.
-fn settled<'a>(
-    world: &World,
-    device: usize,
-    mut state: MutexGuard<'a, State>,
-    is_settled: impl Fn(&Device) -> bool,
-) -> MutexGuard<'a, State> {
+/// Waits until none of a device's engines works.
+fn settled<'a>(world: &World, device: usize, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
     state.devices[device].awaited = true;
-    while !is_settled(&state.devices[device]) {
+    while state.devices[device].working > 0 {
         state = world.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
     }
     state.devices[device].awaited = false;

@@ -1,7 +1,7 @@
 //! A stand-in for the vendor's `libqat` and `libusdm`, by pageferry: a shared library with their functions, which does in
 //! software what the device would, by the vendor's rules, and is as strict as the silicon.
 //!
-//! The shared library is what [`exports`] holds. The rest of this crate is for tests in Rust: a [`StandIn`] is one loaded
+//! The shared library is what `exports` holds. The rest of this crate is for tests in Rust: a [`StandIn`] is one loaded
 //! copy of it with a state of its own, told by a [`Config`] what it is and by a [`FaultPlan`](fault::FaultPlan) when to
 //! misbehave. A process that knows nothing of that loads the file as it would the vendor's, and may set
 //! [`PAGEFERRY_STAND_IN`](config::VARIABLE).

@@ -53,8 +53,6 @@ pub(crate) struct Device {
     pub awaited: bool,
     /// Engines that are at work.
     pub working: usize,
-    /// Those of them that are writing to a destination.
-    pub writing: usize,
     /// When it is up again, or restarts.
     pub until: Option<Instant>,
     /// After a fatal error, until when it may still write to destinations.

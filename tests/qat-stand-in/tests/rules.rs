@@ -107,18 +107,25 @@ fn a_full_ring_is_told_to_retry_until_it_was_polled() {
 
 #[test]
 fn a_poll_delivers_no_more_than_it_was_asked_for() {
-    let client = Client::new(Config { engines: 1, ..config() });
+    let client = Client::new(config());
     let session = client.compression();
-    let mut operations: Vec<_> = (0..5).map(|seed| client.operation(&[&data(300, seed)], &[600])).collect();
+    let input = data(300, 1);
+    let produced = client.run(true, session, &mut client.operation(&[&input], &[600])).produced;
+    let mut operations: Vec<_> = (0..5).map(|_| client.operation(&[&input], &[600])).collect();
     for operation in &mut operations {
         assert_eq!(client.compress(session, operation), CpaStatus::SUCCESS);
     }
+    // All of them are done.
+    while client.report().bytes_written < 6 * u64::from(produced) {
+        std::thread::yield_now();
+    }
     let poll = |quota| {
         // SAFETY: the handle is the instance's.
-        while unsafe { (client.library.poll_instance)(client.handle(), quota) } == CpaStatus::RETRY {}
+        let status = unsafe { (client.library.poll_instance)(client.handle(), quota) };
+        assert_eq!(status, CpaStatus::SUCCESS);
         operations.iter().filter(|operation| operation.answers.get().is_some()).count()
     };
-    assert_eq!((poll(1), poll(1)), (1, 2));
+    assert_eq!((poll(1), poll(2), poll(0)), (1, 3, 5));
 }
 
 #[test]
@@ -238,6 +245,20 @@ fn a_list_of_256_buffers_fails_and_one_of_255_does_not() {
             assert_eq!(inflated(&operation.output(operation.results.produced), 2550), input[..2550]);
         }
     }
+}
+
+#[test]
+fn the_device_s_list_is_written_to_the_metadata() {
+    let client = Client::new(config());
+    let session = client.compression();
+    let mut operation = client.operation(&[b"one", b"other"], &[600]);
+    client.run(true, session, &mut operation);
+    // SAFETY: the metadata of two buffers have 72 bytes, which nothing in flight uses.
+    let written = unsafe { std::slice::from_raw_parts(operation.source.metadata.cast::<u64>(), 6) };
+    // SAFETY: any address may be asked for.
+    let device =
+        |index: usize| unsafe { (client.library.translate)(operation.source_buffers[index].data.cast()) };
+    assert_eq!(written, [0, 2, 3, device(0), 5, device(1)]);
 }
 
 #[test]
