@@ -194,7 +194,7 @@ impl Work {
         let Answer::Done { status, results } = answer else {
             return Err("it gave no results".to_owned());
         };
-        let results = outcome(status, results).map_err(|(_, words)| words)?;
+        let results = outcome(status, results).map_err(|failed| failed.to_string())?;
         let bytes = self.page_size.bytes_of(part.pages);
         if results.produced as usize != bytes {
             return Err(format!("a segment of {bytes} bytes became {}", results.produced));

@@ -219,8 +219,8 @@ impl Work {
         };
         let results = match outcome(status, results) {
             Ok(results) => results,
-            Err((ReqStatus::OVERFLOW, _)) => return Ok(None),
-            Err((_, words)) => return Err(words),
+            Err(failed) if failed.said == ReqStatus::OVERFLOW => return Ok(None),
+            Err(failed) => return Err(failed.to_string()),
         };
         let bytes = length(self.page_size.bytes_of(piece.pages));
         if results.consumed != bytes {

@@ -1,6 +1,7 @@
 //! One operation of a device: its scatter lists, what it came to, and whether it is answered.
 
 use std::ffi::c_void;
+use std::fmt;
 use std::sync::atomic::{AtomicI32, Ordering::Acquire, Ordering::Release};
 
 use pageferry_bindings::qat::cpa::{BufferList, CpaStatus, InstanceHandle};
@@ -93,12 +94,28 @@ pub(super) fn metadata_bytes(
     Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
-/// What a finished operation has, or why it failed, in words.
-pub(super) fn outcome(status: CpaStatus, results: Results) -> Result<Results, (ReqStatus, String)> {
+/// Why an operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Failed {
+    status: CpaStatus,
+    pub(super) said: ReqStatus,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.said {
+            ReqStatus::OK => self.status.fmt(f),
+            said => said.fmt(f),
+        }
+    }
+}
+
+/// What a finished operation has, or why it failed.
+pub(super) fn outcome(status: CpaStatus, results: Results) -> Result<Results, Failed> {
     let said = ReqStatus(results.status);
     if status == CpaStatus::SUCCESS && said == ReqStatus::OK {
-        return Ok(results);
+        Ok(results)
+    } else {
+        Err(Failed { status, said })
     }
-    let words = if said == ReqStatus::OK { status.to_string() } else { said.to_string() };
-    Err((said, words))
 }
