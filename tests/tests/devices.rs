@@ -1,5 +1,5 @@
 //! Every operation on every device, and on what stands in for one: software, models in this process, models in another
-//! behind vfio-user, and hardware where there is some. All must agree with the software codec, byte for byte where the
+//! behind vfio-user, QAT on the stand-in for its library, QATzip's own where it is there, and hardware where there is some. All must agree with the software codec, byte for byte where the
 //! encoding is exact (raw, delta), page for page where it is not (deflate).
 
 use std::path::Path;
@@ -19,13 +19,19 @@ use pageferry_accel::method::Method;
 use pageferry_accel::model::fault::FaultPlan;
 use pageferry_accel::model::profile::Profile;
 use pageferry_accel::model::server::{ModelServer, Stop};
+use pageferry_accel::qat::{Qat, QatConfig, section};
+use pageferry_accel::qatzip::{Qatzip, QatzipConfig};
 use pageferry_accel::queue::Accelerator;
 use pageferry_accel::request::{Direction, Request};
 use pageferry_accel::run::{Content, Run};
 use pageferry_accel::units::{Gpa, PageCount, PageIndex, PageSize};
+use pageferry_bindings::qat::library::Libqat;
+use pageferry_qat_stand_in::Config;
 use pageferry_tests::flaky::Completing;
 use pageferry_tests::guest::{self, Noise};
 use pageferry_tests::models::{self, Patience};
+use pageferry_tests::packages;
+use pageferry_tests::qat::QatStandIn;
 use pageferry_tests::single::{Single, payload};
 
 /// A row of the table.
@@ -36,6 +42,12 @@ struct Row {
     destination: Arc<dyn Accelerator>,
     /// What serves the models, where another thread does.
     _servers: Vec<Served>,
+}
+
+impl Row {
+    fn new(name: String, source: Arc<dyn Accelerator>, destination: Arc<dyn Accelerator>) -> Self {
+        Self { name, source, destination, _servers: Vec::new() }
+    }
 }
 
 /// A model behind vfio-user, in a thread that ends with its client.
@@ -70,8 +82,7 @@ fn rows(folder: &Path) -> Vec<Row> {
     let cpu = || -> Arc<dyn Accelerator> {
         Arc::new(Cpu::new(CpuConfig { workers: 1, deflate_window: Window::Kib4, ..CpuConfig::default() }))
     };
-    let mut rows =
-        vec![Row { name: "software".into(), source: cpu(), destination: cpu(), _servers: Vec::new() }];
+    let mut rows = vec![Row::new("software".into(), cpu(), cpu())];
     for (name, profile) in PROFILES {
         let here = |completing| {
             let model = models::model(profile(), FaultPlan::default());
@@ -79,8 +90,7 @@ fn rows(folder: &Path) -> Vec<Row> {
         };
         for (completing, how) in [(Completing::Polled, "polled"), (Completing::Ringing, "by interrupts")] {
             let name = format!("{name} in this process, {how}");
-            let (source, destination) = (here(completing), here(completing));
-            rows.push(Row { name, source, destination, _servers: Vec::new() });
+            rows.push(Row::new(name, here(completing), here(completing)));
         }
         let mut servers = Vec::new();
         let completing = Completing::Polled;
@@ -93,19 +103,26 @@ fn rows(folder: &Path) -> Vec<Row> {
         let (source, destination) = (there("source"), there("destination"));
         rows.push(Row { name: format!("{name} over vfio-user"), source, destination, _servers: servers });
     }
+    for (map, how) in [(true, "in place"), (false, "by copies")] {
+        let qat = QatStandIn::new(Config { map, ..Config::default() });
+        rows.push(Row::new(format!("qat stand-in, {how}"), qat.one(), qat.one()));
+    }
+    match packages::qatzip() {
+        Ok(library) => {
+            let qatzip = || Arc::new(Qatzip::new(Arc::clone(&library), QatzipConfig::default()).unwrap());
+            rows.push(Row::new(format!("qatzip, {}", qatzip().description()), qatzip(), qatzip()));
+        }
+        Err(reason) => println!("skipped: qatzip: {reason}"),
+    }
     for kind in [Kind::Dsa, Kind::Iaa] {
         match hardware(kind) {
-            Some(device) => {
-                let (source, destination) = (Arc::clone(&device), device);
-                rows.push(Row {
-                    name: format!("{kind} hardware"),
-                    source,
-                    destination,
-                    _servers: Vec::new(),
-                });
-            }
+            Some(device) => rows.push(Row::new(format!("{kind} hardware"), Arc::clone(&device), device)),
             None => println!("skipped: {kind} hardware: the kernel's driver has no such device here"),
         }
+    }
+    match qat_hardware() {
+        Ok(device) => rows.push(Row::new("qat hardware".into(), Arc::clone(&device), device)),
+        Err(reason) => println!("skipped: qat hardware: {reason}"),
     }
     rows
 }
@@ -116,6 +133,13 @@ fn hardware(kind: Kind) -> Option<Arc<dyn Accelerator>> {
     let devices = found.devices.into_iter();
     let devices = devices.map(|device| models::over(Arc::new(device), kind, Duration::from_secs(10)));
     Fleet::new(kind.to_string(), devices.collect()).map(|fleet| Arc::new(fleet) as Arc<dyn Accelerator>)
+}
+
+/// The instances that the vendor's library lets us use.
+fn qat_hardware() -> Result<Arc<dyn Accelerator>, String> {
+    let library = Libqat::load().map_err(|error| error.to_string())?;
+    let qat = Qat::new(library, &section(), QatConfig::default()).map_err(|error| error.to_string())?;
+    Ok(Arc::new(qat))
 }
 
 /// Two regions with a hole between, in memory that another process can map.
