@@ -48,10 +48,10 @@ fn fill(ram: &GuestRam, round: u8) {
     let mut noise = u32::from(round);
     for page in 0..u64::from(PAGES.0) {
         let mut bytes = [0; 4096];
-        for (at, byte) in bytes.iter_mut().enumerate().filter(|_| page % 5 != 0 || round % 3 == 0) {
+        for (at, byte) in bytes.iter_mut().enumerate().filter(|_| page % 5 != 0 || round.is_multiple_of(3)) {
             noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let [random, ..] = noise.to_be_bytes();
-            *byte = if round % 3 == 0 || at % 64 == 0 { random } else { round };
+            *byte = if round.is_multiple_of(3) || at % 64 == 0 { random } else { round };
         }
         ram.copy_in(PageIndex(page), &bytes);
     }

@@ -8,7 +8,7 @@ use pageferry_bindings::qat::cpa::CpaStatus;
 use super::instance::Started;
 use super::operation::Answer;
 use super::slot::Slot;
-use super::work::Way;
+use super::way::Way;
 use crate::dma::Block;
 use crate::request::{Direction, Request};
 

@@ -3,22 +3,23 @@
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use pageferry_bindings::qat::cpa::{BufferList, CpaStatus, FlatBuffer, InstanceEvent, InstanceHandle};
+use pageferry_bindings::qat::cpa::{BufferList, CpaStatus, InstanceHandle};
 use pageferry_bindings::qat::dc::{
     CallbackFn, SessionSetup, algorithm, checksum, direction, huffman, state, window,
 };
 use pageferry_bindings::qat::library::Libqat;
 
+use super::config::{Huffman, QatConfig};
+use super::events::{Events, Seen, notified};
+use super::intermediate::intermediate_buffers;
 use super::operation::{self, Operation};
 use super::physical::Registered;
-use super::pinned::{ALIGNMENT, Pinned};
+use super::pinned::Pinned;
 use super::reach::Reach;
 use super::refusal::check;
 use super::service::Claim;
 use super::slot::SlotMemory;
-use super::{Huffman, QatConfig};
 use crate::queue::OpenError;
 use crate::request::Direction;
 
@@ -47,22 +48,6 @@ struct Session {
     memory: Pinned,
 }
 
-/// What happened to an instance's device, counted by whoever looks for events.
-#[derive(Debug, Default)]
-pub(super) struct Events {
-    restarting: AtomicU32,
-    restarted: AtomicU32,
-    fatal: AtomicU32,
-}
-
-/// How often each event happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) restarting: u32,
-    pub(super) restarted: u32,
-    pub(super) fatal: u32,
-}
-
 impl Started {
     /// Starts an instance for requests of up to `request_bytes` bytes of pages; `memory` is what its operations lie in.
     ///
@@ -86,7 +71,7 @@ impl Started {
         let setup = |direction| setup(config, instance.dynamic_huffman, direction);
         let compress = Session::new(&library, &name, handle, node, setup(direction::COMPRESS))?;
         let decompress = Session::new(&library, &name, handle, node, setup(direction::DECOMPRESS))?;
-        let intermediate = intermediate(&library, &name, handle, node, request_bytes)?;
+        let intermediate = intermediate_buffers(&library, &name, handle, node, request_bytes)?;
         let slots = memory.iter().flat_map(SlotMemory::parts);
         let pinned: Vec<&Pinned> =
             slots.chain([&compress.memory, &decompress.memory]).chain(&intermediate).collect();
@@ -244,29 +229,6 @@ impl Session {
     }
 }
 
-impl Events {
-    fn now(&self) -> Seen {
-        Seen {
-            restarting: self.restarting.load(Relaxed),
-            restarted: self.restarted.load(Relaxed),
-            fatal: self.fatal.load(Relaxed),
-        }
-    }
-}
-
-/// Called by the library, for whoever looks for events.
-extern "C" fn notified(_: InstanceHandle, cell: *mut c_void, event: InstanceEvent) {
-    // SAFETY: the cell is an `Events` that lives until nobody is told by it any more.
-    let events = unsafe { &*cell.cast::<Events>() };
-    let count = match event {
-        InstanceEvent::RESTARTING => &events.restarting,
-        InstanceEvent::RESTARTED => &events.restarted,
-        InstanceEvent::FATAL_ERROR => &events.fatal,
-        _ => return,
-    };
-    count.fetch_add(1, Relaxed);
-}
-
 fn setup(config: &QatConfig, has_dynamic: bool, direction: u32) -> SessionSetup {
     let huffman = match config.huffman {
         Huffman::Dynamic if has_dynamic => huffman::FULL_DYNAMIC,
@@ -282,54 +244,6 @@ fn setup(config: &QatConfig, has_dynamic: bool, direction: u32) -> SessionSetup 
         checksum: checksum::CRC32,
         ..SessionSetup::default()
     }
-}
-
-/// What an intermediate buffer lies in: its list, its only flat buffer, the list's metadata, its bytes.
-#[derive(Clone, Copy)]
-struct Intermediate {
-    metadata: usize,
-    data: usize,
-    data_bytes: usize,
-}
-
-impl Intermediate {
-    /// QATzip has them twice as long as what is compressed (`qatzip.c`).
-    fn new(metadata_bytes: usize, request_bytes: usize) -> Self {
-        let metadata = (size_of::<BufferList>() + size_of::<FlatBuffer>()).next_multiple_of(ALIGNMENT);
-        let data = (metadata + metadata_bytes).next_multiple_of(4096);
-        Self { metadata, data, data_bytes: 2 * request_bytes }
-    }
-}
-
-fn intermediate(
-    library: &Arc<Libqat>,
-    name: &str,
-    handle: InstanceHandle,
-    node: u32,
-    request_bytes: usize,
-) -> Result<Vec<Pinned>, OpenError> {
-    let mut count = 0;
-    // SAFETY: the library writes one number.
-    let status = unsafe { (library.intermediate_buffer_count)(handle, &raw mut count) };
-    check(name, "ask for the number of intermediate buffers", status)?;
-    let layout = Intermediate::new(operation::metadata_bytes(library, name, handle, 1)?, request_bytes);
-    let one = || {
-        let pinned = Pinned::new(library, name, layout.data + layout.data_bytes, node)?;
-        let flat = pinned.at(size_of::<BufferList>()).cast::<FlatBuffer>();
-        let bytes = u32::try_from(layout.data_bytes).unwrap_or(u32::MAX);
-        // SAFETY: list and flat buffer are in the allocation, aligned, and apart.
-        unsafe {
-            flat.write(FlatBuffer { bytes, data: pinned.at(layout.data) });
-            pinned.at(0).cast::<BufferList>().write(BufferList {
-                count: 1,
-                buffers: flat,
-                user: ptr::null_mut(),
-                metadata: pinned.at(layout.metadata).cast(),
-            });
-        }
-        Ok(pinned)
-    };
-    (0..count).map(|_| one()).collect()
 }
 
 fn start(

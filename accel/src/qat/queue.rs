@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use pageferry_bindings::qat::cpa::CpaStatus;
 
+use super::events::Seen;
 use super::flight::{Flight, Offer};
-use super::instance::Seen;
 use super::work::Work;
 use crate::dma::{Block, keep_for_ever};
 use crate::queue::{self, Attachment, Completion, Failure, RefusalReason, Refused};
@@ -164,7 +164,7 @@ impl Queue {
             return Err(self.work.failed("its device had a fatal error"));
         }
         let Flight { request, slot, way, .. } = flight;
-        request.as_mut().map_or(Ok(()), |request| self.work.complete(request, way, slot))
+        request.as_mut().map_or(Ok(()), |request| way.complete(&self.work, request, slot))
     }
 
     /// Finds flights whose operations are over, and completes them. Whoever submits is held up for a look, not for the work.
@@ -313,7 +313,7 @@ impl queue::Queue for Queue {
             Err(reason) => return Err(Refused { request, reason }),
         };
         let Flight { slot, way, failure, .. } = &mut *flight;
-        *failure = self.work.begin(&request, way, slot).err();
+        *failure = way.begin(&self.work, &request, slot).err();
         if failure.is_some() {
             // What was posted until then is not for the device.
             slot.clear();

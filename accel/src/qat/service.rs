@@ -9,7 +9,7 @@ use pageferry_bindings::qat::cpa::{InstanceHandle, InstanceInfo, TRUE, service};
 use pageferry_bindings::qat::dc::Capabilities;
 use pageferry_bindings::qat::library::Libqat;
 
-use super::NAME;
+use super::config::NAME;
 use super::refusal::{check, refused};
 use crate::queue::OpenError;
 
