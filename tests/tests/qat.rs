@@ -134,6 +134,56 @@ fn physical_addresses_can_be_read() -> bool {
 }
 
 #[test]
+fn a_request_is_one_operation_of_one_list_with_a_buffer_a_run() {
+    let qat = QatStandIn::new(Config::default());
+    let (mut source, mut destination) =
+        (End::new(&qat.one(), PageSize::Kib4), End::new(&qat.one(), PageSize::Kib4));
+    // No page is zero, so that the runs stay as they are.
+    pages(&source.ram).for_each(|page| source.ram.copy_in(page, &[7; 4096]));
+    let request = source.deflate();
+    let runs = runs(PageSize::Kib4).len() as u64;
+    let report = qat.report();
+    assert_eq!((report.submissions, report.source_buffers, report.destination_buffers), (1, runs, 1));
+    assert_eq!(request.segments.len(), 1);
+    destination.assert_decodes(&request, &source.ram, "one list");
+    let report = qat.report();
+    assert_eq!(
+        (report.submissions, report.source_buffers, report.destination_buffers),
+        (2, runs + 1, 1 + runs)
+    );
+}
+
+/// A list has 255 buffers at most.
+#[test]
+fn a_request_of_more_runs_than_a_list_holds_becomes_several_operations() {
+    let qat = QatStandIn::new(Config::default());
+    let (source, destination) = (guest(700, PageSize::Kib4), guest(700, PageSize::Kib4));
+    pages(&source).for_each(|page| source.copy_in(page, &[9; 4096]));
+    let open = |ram| Single::open(&*qat.one(), ram, PageCount(1024)).unwrap();
+    let (mut encoder, mut decoder) = (open(&source), open(&destination));
+    let runs: Vec<Run> = (0..300).map(|index| Run::data(PageIndex(2 * index), PageCount::ONE)).collect();
+    let (request, result) = encoder.encode(Method::Deflate, &runs);
+    result.unwrap();
+    assert_eq!((request.segments.len(), request.detours.copied), (2, 0));
+    decoder.decode(&request).unwrap();
+    let differs =
+        runs.iter().find(|run| page_bytes(&source, run.first) != page_bytes(&destination, run.first));
+    assert_eq!(differs, None);
+}
+
+#[test]
+fn parts_before_the_fourth_generation_get_their_intermediate_buffers_and_those_without_dynamic_codes_none() {
+    for (intermediate_buffers, dynamic) in [(12, true), (0, false)] {
+        let qat = QatStandIn::new(Config { intermediate_buffers, dynamic, ..Config::default() });
+        let mut source = End::new(&qat.one(), PageSize::Kib4);
+        let mut witness = End::new(&software(Window::Kib32), PageSize::Kib4);
+        fill(&source.ram, 3);
+        let request = source.deflate();
+        witness.assert_decodes(&request, &source.ram, "an older part");
+    }
+}
+
+#[test]
 fn a_plain_inflate_reads_what_qat_compressed() {
     let qat = QatStandIn::new(Config::default());
     let mut source = End::new(&qat.one(), PageSize::Kib4);

@@ -11,6 +11,10 @@ use crate::fault::Misdeeds;
 pub struct Report {
     /// Submissions that were taken, by plan misdone or not.
     pub submissions: u64,
+    /// Buffers in the source lists of those that were not instant.
+    pub source_buffers: u64,
+    /// Buffers in their destination lists.
+    pub destination_buffers: u64,
     /// Callbacks that were called, those without a device behind them among them.
     pub completions: u64,
     /// Completions of an operation before one that was submitted earlier to its instance.

@@ -139,6 +139,7 @@ unsafe fn place(
     }
     state.next += 1;
     let submitted = Instant::now();
+    let buffers = (source.list.flats.len() as u64, destination.list.flats.len() as u64);
     let operation = Operation {
         instance,
         session: call.session.addr(),
@@ -152,6 +153,8 @@ unsafe fn place(
     };
     state.operations.insert(number, operation);
     state.count_in(instance, call.session.addr());
+    state.report.source_buffers += buffers.0;
+    state.report.destination_buffers += buffers.1;
     let target = &mut state.devices[device];
     match schedule {
         Schedule::InTurn => target.queue.push_back(number),
