@@ -8,7 +8,7 @@ use std::time::Duration;
 use flate2::read::DeflateDecoder;
 use pageferry_accel::codec::deflate::{Deflate, Library, Window};
 use pageferry_accel::cpu::{Cpu, CpuConfig};
-use pageferry_accel::guest::GuestRam;
+use pageferry_accel::guest::{AnonymousMemory, GuestMemory, GuestRam, Region};
 use pageferry_accel::method::Method;
 use pageferry_accel::model::fault::FaultPlan as ModelFaults;
 use pageferry_accel::model::profile::Profile;
@@ -25,7 +25,7 @@ use pageferry_qat_stand_in::Config;
 use pageferry_qat_stand_in::config::Memory;
 use pageferry_qat_stand_in::fault::{Fault, FaultPlan, When};
 use pageferry_tests::flaky::Completing;
-use pageferry_tests::guest::{Noise, fill, first_difference, guest, page_bytes, pages, scribble};
+use pageferry_tests::guest::{Noise, fill, first_difference, guest, memory, page_bytes, pages, scribble};
 use pageferry_tests::models::{self, Patience};
 use pageferry_tests::peers::{config, connections, receive_by};
 use pageferry_tests::qat::{QatStandIn, patient};
@@ -337,6 +337,42 @@ fn where_a_destination_decodes_small_windows_alone_qat_does_not_compress_and_whe
         migrate(&[qat.one(), software(Window::Kib32)], vec![iaa()], config(&[Method::Deflate]));
     assert_eq!(requests(&sent.accelerators, "qat"), 0, "{:?}", sent.accelerators);
     assert!(requests(&received.accelerators, "spr-iaa-model") > 0, "{:?}", received.accelerators);
+}
+
+/// Memory of one node.
+struct OnNode(Arc<AnonymousMemory>, u32);
+
+// SAFETY: the regions are those of the memory inside, which lives as long.
+unsafe impl GuestMemory for OnNode {
+    fn regions(&self) -> Vec<Region> {
+        let on_node = |region| Region { numa_node: Some(self.1), ..region };
+        self.0.regions().into_iter().map(on_node).collect()
+    }
+}
+
+#[test]
+fn pages_go_to_the_instances_on_their_own_node_first() {
+    for node in [0, 1] {
+        let nodes = vec![0, 1, 0, 1];
+        let qat = QatStandIn::new(Config { instances: 4, nodes, ..Config::default() });
+        let memory = OnNode(memory(300, PageSize::Kib4), node);
+        let source = Arc::new(GuestRam::new(Arc::new(memory), PageSize::Kib4).unwrap());
+        let destination = guest(300, PageSize::Kib4);
+        fill(&source, 2);
+        let (here, there) = connections(1);
+        let receiver = receive_by(vec![software(Window::Kib32)], Arc::clone(&destination), there);
+        let config = SenderConfig { max_pages: PageCount(4), ..config(&[Method::Deflate]) };
+        // With room for every request there is no reason to go further.
+        let accelerator = qat.accelerator(QatConfig { requests: 128, ..patient() });
+        let mut sender = Sender::new(Arc::clone(&source), &[accelerator], here, config).unwrap();
+        sender.send_round(&DirtyBitmap::all(&source)).unwrap();
+        sender.finish().unwrap();
+        receiver.join().unwrap().unwrap();
+        assert_eq!(first_difference(&source, &destination), None);
+        let used: Vec<bool> = qat.report().most_in_flight.iter().map(|&most| most > 0).collect();
+        let near: Vec<bool> = [0, 1, 0, 1].map(|of_instance| of_instance == node).to_vec();
+        assert_eq!(used, near, "pages of node {node}");
+    }
 }
 
 #[test]
