@@ -1,9 +1,11 @@
 //! What goes on, on one line of the terminal; nothing where stderr is none.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use crate::console;
 
 /// A line that is drawn again and again until the value goes, and is gone then.
 pub(crate) struct Progress {
@@ -35,7 +37,7 @@ impl Progress {
             ended: false,
         };
         let state = Arc::new((Mutex::new(state), Condvar::new()));
-        let painter = io::stderr().is_terminal().then(|| {
+        let painter = console::err().is_terminal().then(|| {
             let state = Arc::clone(&state);
             thread::spawn(move || paint(&state))
         });
@@ -95,10 +97,10 @@ fn paint(state: &(Mutex<State>, Condvar)) {
     let mut now = lock(&state.0);
     while !now.ended {
         // A terminal that takes no more is no reason to stop measuring.
-        let _ = write!(io::stderr(), "\r\x1b[2K{}", now.line());
+        let _ = write!(console::err(), "\r\x1b[2K{}", now.line());
         now = state.1.wait_timeout(now, INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
     }
-    let _ = write!(io::stderr(), "\r\x1b[2K");
+    let _ = write!(console::err(), "\r\x1b[2K");
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {

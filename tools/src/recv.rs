@@ -1,6 +1,6 @@
 //! `accelbench recv`: the other end of `send`, and of `run`.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -51,7 +51,7 @@ pub(crate) fn recv(plan: &RecvPlan) -> Result<(), Error> {
 fn announce(plan: &RecvPlan, listener: &Listener) -> Result<Vec<String>, Error> {
     let address = listener.address();
     if plan.for_run {
-        let mut out = io::stdout().lock();
+        let mut out = console::out();
         writeln!(out, "{address}").and_then(|()| out.flush()).map_err(Error::Print)?;
         return Ok(Vec::new());
     }

@@ -6,9 +6,10 @@ mod markdown;
 mod table;
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use crate::console;
 use crate::error::Error;
 use crate::format::Format;
 use crate::outcome::Report;
@@ -32,9 +33,9 @@ pub(crate) fn deliver(report: &Report, output: &Output) -> Result<(), Error> {
         let written = write_file(report, path, *format);
         written.map_err(|source| Error::Export { file: path.display().to_string(), source })?;
     }
-    let stdout = io::stdout();
+    let stdout = console::out();
     let styled = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let mut out = stdout.lock();
+    let mut out = BufWriter::new(stdout);
     let printed = exporter(output.format, styled).export(report, &mut out).and_then(|()| out.flush());
     printed.map_err(Error::Print)
 }
