@@ -22,8 +22,10 @@ pub(crate) enum AcceleratorName {
     Model(ModelName),
     /// A PCI function, by its address, through VFIO.
     Vfio(String),
-    /// Known, and not driven by this version.
-    Qat,
+    /// QAT by the vendor's library: that of this file, or the one that the dynamic linker finds.
+    Qat(Option<PathBuf>),
+    /// QAT by the vendor's QATzip, likewise.
+    Qatzip(Option<PathBuf>),
     /// A device model, or anything else that speaks vfio-user, by its socket.
     VfioUser(PathBuf),
 }
@@ -42,8 +44,9 @@ pub(crate) enum ModelName {
 /// A name that no accelerator has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no accelerator: it is one or several of cpu, dsa, iaa, dsa-model, dsa-full-model, iaa-model, \
-     vfio:ADDRESS and vfio-user:SOCKET, with commas between; `accelbench list` shows their names"
+    "`{0}` is no accelerator: it is one or several of cpu, dsa, iaa, qat, qatzip, dsa-model, dsa-full-model, iaa-model, \
+     vfio:ADDRESS, vfio-user:SOCKET, qat:LIBRARY and qatzip:LIBRARY, with commas between; `accelbench list` shows \
+     their names"
 )]
 pub(crate) struct UnknownName(String);
 
@@ -67,8 +70,19 @@ impl AcceleratorNames {
             AcceleratorName::Model(name) => *name == ModelName::Iaa,
             // Which device it is shows when it is opened.
             AcceleratorName::Vfio(_) | AcceleratorName::VfioUser(_) => true,
-            AcceleratorName::Cpu | AcceleratorName::Qat => false,
+            AcceleratorName::Cpu | AcceleratorName::Qat(_) | AcceleratorName::Qatzip(_) => false,
         })
+    }
+
+    /// Whether any of them encodes deflate with a window of 32 KiB alone.
+    pub(crate) fn look_far_back(&self) -> bool {
+        self.iter().any(|name| matches!(name, AcceleratorName::Qat(_) | AcceleratorName::Qatzip(_)))
+    }
+
+    /// Whether both have instances of one and the same QAT library.
+    pub(crate) fn share_instances_with(&self, other: &Self) -> bool {
+        let of_qat = |name: &&AcceleratorName| matches!(name, AcceleratorName::Qat(_));
+        self.iter().filter(of_qat).any(|name| other.0.contains(name))
     }
 
     /// Whether any of them is a device in another process.
@@ -78,7 +92,12 @@ impl AcceleratorNames {
 
     /// Whether this machine can run any number of each at a time, so that both ends of a migration can have them.
     pub(crate) fn are_unlimited(&self) -> bool {
-        self.iter().all(|name| matches!(name, AcceleratorName::Cpu | AcceleratorName::Model(_)))
+        self.iter().all(|name| match name {
+            AcceleratorName::Cpu | AcceleratorName::Model(_) | AcceleratorName::Qatzip(_) => true,
+            // One process may have all instances.
+            AcceleratorName::Qat(_) => false,
+            AcceleratorName::Idxd(_) | AcceleratorName::Vfio(_) | AcceleratorName::VfioUser(_) => false,
+        })
     }
 }
 
@@ -98,13 +117,16 @@ impl FromStr for AcceleratorName {
             "cpu" => Self::Cpu,
             "dsa" => Self::Idxd(Kind::Dsa),
             "iaa" => Self::Idxd(Kind::Iaa),
-            "qat" => Self::Qat,
+            "qat" => Self::Qat(None),
+            "qatzip" => Self::Qatzip(None),
             "dsa-model" => Self::Model(ModelName::Dsa),
             "dsa-full-model" => Self::Model(ModelName::DsaFull),
             "iaa-model" => Self::Model(ModelName::Iaa),
             _ => match text.split_once(':') {
                 Some(("vfio", address)) if !address.is_empty() => Self::Vfio(address.to_owned()),
                 Some(("vfio-user", socket)) if !socket.is_empty() => Self::VfioUser(socket.into()),
+                Some(("qat", library)) if !library.is_empty() => Self::Qat(Some(library.into())),
+                Some(("qatzip", library)) if !library.is_empty() => Self::Qatzip(Some(library.into())),
                 _ => return Err(UnknownName(text.to_owned())),
             },
         })
@@ -124,7 +146,10 @@ impl fmt::Display for AcceleratorName {
             Self::Cpu => f.write_str("cpu"),
             Self::Idxd(Kind::Dsa) => f.write_str("dsa"),
             Self::Idxd(Kind::Iaa) => f.write_str("iaa"),
-            Self::Qat => f.write_str("qat"),
+            Self::Qat(None) => f.write_str("qat"),
+            Self::Qat(Some(library)) => write!(f, "qat:{}", library.display()),
+            Self::Qatzip(None) => f.write_str("qatzip"),
+            Self::Qatzip(Some(library)) => write!(f, "qatzip:{}", library.display()),
             Self::Model(ModelName::Dsa) => f.write_str("dsa-model"),
             Self::Model(ModelName::DsaFull) => f.write_str("dsa-full-model"),
             Self::Model(ModelName::Iaa) => f.write_str("iaa-model"),
@@ -146,13 +171,32 @@ mod tests {
 
     #[test]
     fn names_print_as_they_were_typed() {
-        for text in
-            ["cpu", "dsa,iaa,cpu", "iaa-model,dsa-full-model,dsa-model", "vfio:0000:6a:01.0,vfio-user:/tmp/a"]
-        {
+        for text in [
+            "cpu",
+            "dsa,iaa,cpu",
+            "qat,qatzip",
+            "qat:/tmp/a.so,qatzip:b.so",
+            "iaa-model,dsa-full-model,dsa-model",
+            "vfio:0000:6a:01.0,vfio-user:/tmp/a",
+        ] {
             assert_eq!(text.parse::<AcceleratorNames>().unwrap().to_string(), text);
         }
-        for text in ["", "gpu", "cpu,", "vfio:", "vfio-user:", "dsa;iaa", "DSA"] {
+        for text in
+            ["", "gpu", "cpu,", "vfio:", "vfio-user:", "qat:", "qatzip:", "qat-model", "dsa;iaa", "DSA"]
+        {
             assert!(text.parse::<AcceleratorNames>().is_err(), "{text}");
         }
+    }
+    #[test]
+    fn those_that_a_machine_may_have_once_are_not_given_to_both_ends() {
+        let names = |text: &str| text.parse::<AcceleratorNames>().unwrap();
+        for (text, both) in
+            [("cpu,iaa-model,qatzip", true), ("cpu,qat", false), ("dsa", false), ("vfio-user:/tmp/a", false)]
+        {
+            assert_eq!(names(text).are_unlimited(), both, "{text}");
+        }
+        assert!(names("qat:a.so,cpu").share_instances_with(&names("cpu,qat:a.so")));
+        assert!(!names("qat:a.so,cpu").share_instances_with(&names("cpu,qat:b.so")));
+        assert!(!names("qatzip").share_instances_with(&names("qatzip")));
     }
 }

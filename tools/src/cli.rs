@@ -153,7 +153,7 @@ pub(crate) struct StreamArgs {
     /// Level of deflate (0 to 3) and zstd; deflate=N,zstd=N sets them apart [default: 1]
     #[arg(long, short, value_name = "LEVEL", allow_hyphen_values = true, help_heading = METHOD)]
     pub(crate) level: Option<LevelChoice>,
-    /// How far back deflate refers: 4K, which is all that IAA decodes, or 32K [default: 4K with an IAA, else 32K]
+    /// How far back deflate refers: 4K, which is all that IAA decodes, or 32K, without which QAT encodes none [default: 4K with an IAA and no QAT, else 32K]
     #[arg(long, value_name = "SIZE", help_heading = METHOD)]
     pub(crate) window: Option<ByteSize>,
     /// Memory for baselines of xbzrle and delta [default: as large as the guest, at most 1G]
@@ -188,7 +188,7 @@ pub(crate) struct DeviceArgs {
     /// CPU workers at each end, each of them a queue [default: one a CPU]
     #[arg(long, visible_alias = "queues", value_name = "N", value_parser = value_parser!(u32).range(1..=1024), help_heading = PATH)]
     pub(crate) workers: Option<u32>,
-    /// Requests that a queue may hold, the one it works on included [default: 4 of a CPU worker, 8 of a device]
+    /// Requests that a queue may hold, the one it works on included [default: 4 of a worker, 8 of a DSA or an IAA, 16 of QAT]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(2..=1024), help_heading = PATH)]
     pub(crate) queue_depth: Option<u32>,
     /// Give up when the other end does nothing for so long; also while it prepares a round

@@ -133,7 +133,7 @@ mod tests {
         let open = || OpenError::Codec { accelerator: "cpu".into(), reason: "no".into() };
         let cases: Vec<(Error, Exit)> = vec![
             (PlanError::PageSize(ByteSize(1)).into(), Exit::Usage),
-            (AcceleratorError::NotDriven.into(), Exit::Device),
+            (AcceleratorError { name: "qat".into(), reason: "no".into() }.into(), Exit::Device),
             (SendError::Open(open()).into(), Exit::Device),
             (ReceiveError::Open(open()).into(), Exit::Device),
             (Difference::Count { found: 0, expected: 1 }.into(), Exit::Verification),

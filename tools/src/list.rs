@@ -1,7 +1,7 @@
 //! `accelbench list`: what there is, and what is missing.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 
 use pageferry_accel::codec::deflate;
 use pageferry_accel::queue::{Accelerator, Capabilities};
@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::accelerators;
 use crate::cli::ListFormat;
-use crate::devices::{self, Device, Places};
+use crate::console;
+use crate::devices::{self, Device, Function, Places};
 use crate::error::Error;
 use crate::host::Host;
 use crate::outcome::SCHEMA;
@@ -22,10 +23,8 @@ struct List {
     host: Host,
     /// What `--accelerator` takes here.
     accelerators: Vec<Entry>,
-    /// Devices that this version drives, there or not.
+    /// Devices that accelbench drives, there or not.
     devices: Vec<Device>,
-    /// Devices that this version does not drive, there or not.
-    not_supported: Vec<Device>,
 }
 
 /// An accelerator that can be used.
@@ -47,6 +46,8 @@ struct Entry {
 /// # Errors
 /// [`Error::Print`] if it cannot be printed.
 pub(crate) fn list(format: ListFormat) -> Result<(), Error> {
+    // Nobody asked what the vendors' libraries have to say.
+    console::silence_libraries();
     let list = List::of_this_machine();
     let text = match format {
         ListFormat::Table => list.text(),
@@ -55,24 +56,17 @@ pub(crate) fn list(format: ListFormat) -> Result<(), Error> {
             .map_err(io::Error::from)
             .map_err(Error::Print)?,
     };
-    let mut out = io::stdout().lock();
+    let mut out = console::out();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Print)
 }
 
 impl List {
     fn of_this_machine() -> Self {
-        let (devices, not_supported) =
-            devices::look(&Places::default()).into_iter().partition(|device| device.name != "qat");
-        Self {
-            schema: SCHEMA,
-            host: Host::this(),
-            accelerators: accelerators::available()
-                .iter()
-                .map(|(name, one)| Entry::of(name, &**one))
-                .collect(),
-            devices,
-            not_supported,
-        }
+        let devices = devices::look(&Places::default());
+        let has_qat = devices.iter().any(|device| device.name == "qat" && device.missing.is_empty());
+        let available = accelerators::available(has_qat);
+        let accelerators = available.iter().map(|(name, one)| Entry::of(name, &**one)).collect();
+        Self { schema: SCHEMA, host: Host::this(), accelerators, devices }
     }
 
     fn text(&self) -> String {
@@ -88,8 +82,6 @@ impl List {
         line(&mut text, "vector instructions", &simd);
         text.push_str("\nDevices\n");
         self.devices.iter().for_each(|device| describe_device(device, &mut text));
-        text.push_str("\nNot supported by this version\n");
-        self.not_supported.iter().for_each(|device| describe_device(device, &mut text));
         text
     }
 }
@@ -136,17 +128,34 @@ fn describe_deflate(host: &Host, text: &mut String) {
 
 fn describe_device(device: &Device, text: &mut String) {
     text.push_str(&format!("  {}: {}\n", device.name, device.description));
-    for function in &device.functions {
-        let driver = function.driver.as_deref().unwrap_or("no driver");
-        line(text, "  on this machine", &format!("{} ({}), {driver}", function.address, function.id));
+    for like in device.functions.chunk_by(is_like) {
+        let Function { address, id, driver, is_virtual } = &like[0];
+        let driver = driver.as_deref().unwrap_or("no driver");
+        let virtual_ = if *is_virtual { ", virtual" } else { "" };
+        line(
+            text,
+            "  on this machine",
+            &format!("{address}{} ({id}), {driver}{virtual_}", and_more(like.len())),
+        );
     }
-    for path in device.nodes.iter().chain(&device.libraries) {
-        line(text, "  on this machine", &path.display().to_string());
+    if let Some(first) = device.nodes.first() {
+        line(text, "  on this machine", &format!("{}{}", first.display(), and_more(device.nodes.len())));
     }
+    device.libraries.iter().for_each(|file| line(text, "  library", file));
+    device.details.iter().for_each(|detail| line(text, &format!("  {}", detail.name), &detail.value));
     for what in &device.missing {
         line(text, "  missing", what);
     }
     line(text, "  next step", &device.next_step);
+}
+
+/// Whether a function needs no line of its own after another one: a device may have dozens of virtual ones.
+fn is_like(one: &Function, next: &Function) -> bool {
+    one.is_virtual && (&one.id, &one.driver, one.is_virtual) == (&next.id, &next.driver, next.is_virtual)
+}
+
+fn and_more(count: usize) -> String {
+    if count > 1 { format!(" and {} like it", count - 1) } else { String::new() }
 }
 
 fn line(text: &mut String, name: &str, value: &str) {

@@ -98,6 +98,9 @@ pub(crate) struct DevicePlan {
     pub(crate) queue_depth: Option<usize>,
     #[serde(rename = "timeout_s")]
     pub(crate) timeout: Seconds,
+    /// Whether the other end is in this process and uses instances of the same QAT library: each has half of them then.
+    #[serde(skip)]
+    pub(crate) halves: bool,
 }
 
 /// The memory that a destination has for a guest.
@@ -166,10 +169,13 @@ impl RunPlan {
             TransportChoice::Unix => "unix",
             TransportChoice::Tcp => "tcp",
         };
-        let transfer = Transfer::resolve(source, pace, page_size, stream, device, &methods)?;
+        let mut transfer = Transfer::resolve(source, pace, page_size, stream, device, &methods)?;
         let output = Output::resolve(output)?;
         let prealloc = !destination.no_prealloc;
-        let destination = transfer.device.at_the_destination(destination_accelerator);
+        let mut destination = transfer.device.at_the_destination(destination_accelerator);
+        let halves =
+            in_process && transfer.device.accelerators.share_instances_with(&destination.accelerators);
+        (transfer.device.halves, destination.halves) = (halves, halves);
         Ok(Self { methods, transfer, destination, prealloc, transport, in_process, runs, output })
     }
 }
@@ -266,7 +272,7 @@ impl DevicePlan {
         let DeviceArgs { accelerator: accelerators, no_fallback, workers, queue_depth, timeout } = args;
         let workers = workers.map_or_else(host::cores, |workers| workers as usize);
         let queue_depth = queue_depth.map(|depth| depth as usize);
-        Self { accelerators, fallback: !no_fallback, workers, queue_depth, timeout }
+        Self { accelerators, fallback: !no_fallback, workers, queue_depth, timeout, halves: false }
     }
 }
 
@@ -322,7 +328,8 @@ fn page_size(size: ByteSize) -> Result<PageSize, PlanError> {
 
 fn resolve_window(size: Option<ByteSize>, accelerators: &AcceleratorNames) -> Result<Window, PlanError> {
     let Some(size) = size else {
-        return Ok(if accelerators.may_have_iaa() { Window::Kib4 } else { Window::Kib32 });
+        let short = accelerators.may_have_iaa() && !accelerators.look_far_back();
+        return Ok(if short { Window::Kib4 } else { Window::Kib32 });
     };
     let windows = [Window::Kib4, Window::Kib32];
     windows.into_iter().find(|window| 1 << window.bits() == size.0).ok_or(PlanError::Window(size))

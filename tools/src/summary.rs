@@ -73,6 +73,8 @@ fn work(outcomes: &[Outcome], of: impl Fn(&Outcome) -> &Vec<WorkCounts>) -> Stri
         let what = match one.provenance.as_str() {
             "cpu" => "",
             "model" => " (a model, no hardware)",
+            "stand-in" => " (stand-in, no hardware)",
+            "software-backup" => " (software backup: no QAT device)",
             other => &format!(" ({other})"),
         };
         format!("{} requests by {}{what}", count(one.requests), one.accelerator)
@@ -116,4 +118,28 @@ fn machine(host: &Host) -> String {
     // Tenths of a GiB are enough to know a machine by.
     let memory = ByteSize(memory_bytes >> 20 << 20);
     format!("{cpu}, {cores} CPUs, {memory}, Linux {kernel}, deflate by {deflate_library}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::tests::migrated;
+
+    #[test]
+    fn what_is_no_hardware_is_called_what_it_is() {
+        let mut outcome = Outcome::of(&[migrated("deflate", 1.0)], false).unwrap();
+        let mut said = |provenance: &str| {
+            outcome.accelerators[0].provenance = provenance.to_owned();
+            outcome.accelerators[0].accelerator = "it".to_owned();
+            work(std::slice::from_ref(&outcome), |one| &one.accelerators)
+        };
+        for (provenance, what) in [
+            ("hardware", "(hardware)"),
+            ("model", "(a model, no hardware)"),
+            ("stand-in", "(stand-in, no hardware)"),
+            ("software-backup", "(software backup: no QAT device)"),
+        ] {
+            assert_eq!(said(provenance), format!("15 requests by it {what}, 2 requests by cpu"));
+        }
+    }
 }

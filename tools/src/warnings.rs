@@ -2,7 +2,9 @@
 
 use pageferry_accel::codec::deflate;
 use pageferry_accel::method::Method;
+use pageferry_accel::queue::Provenance;
 
+use crate::figures::WorkCounts;
 use crate::host;
 use crate::methods::MethodMix;
 use crate::outcome::Outcome;
@@ -65,6 +67,16 @@ pub(crate) fn after(transfer: &Transfer, outcomes: &[Outcome], neighbours: Optio
         warnings.push(format!(
             "{} took less than {SHORT} s: measure longer with --runtime, --rounds or a larger guest",
             short.join(", ")
+        ));
+    }
+    let backup = |one: &&WorkCounts| one.provenance == Provenance::SoftwareBackup.to_string();
+    let mut work =
+        outcomes.iter().flat_map(|one| one.accelerators.iter().chain(&one.destination_accelerators));
+    if let Some(software) = work.find(backup) {
+        warnings.push(format!(
+            "{} had no device and worked in software, on the CPU: `accelbench list` shows what is missing, and without a \
+             device --accelerator cpu does the same faster",
+            software.accelerator
         ));
     }
     if let Some(crowded) = outcomes.iter().find(|one| missed(transfer, one) > NOISY) {

@@ -27,7 +27,7 @@ impl Requests {
     /// All devices of this kind that the kernel's driver has work queues for.
     pub(super) fn of_the_kernel(self, kind: Kind) -> Result<Arc<dyn Accelerator>, AcceleratorError> {
         let name = AcceleratorName::Idxd(kind).to_string();
-        let unusable = |reason: String| AcceleratorError::Unusable { name: name.clone(), reason };
+        let unusable = |reason: String| AcceleratorError { name: name.clone(), reason };
         let found = kernel::find(&Host::default(), kind, &[]).map_err(|error| unusable(error.to_string()))?;
         if found.devices.is_empty() {
             let reasons: Vec<_> = found.passed_over.iter().map(ToString::to_string).collect();
@@ -47,7 +47,7 @@ impl Requests {
             ModelName::Iaa => Profile::spr_iaa(),
         };
         let shown = AcceleratorName::Model(name).to_string();
-        let unusable = |reason: String| AcceleratorError::Unusable { name: shown.clone(), reason };
+        let unusable = |reason: String| AcceleratorError { name: shown.clone(), reason };
         let model = Model::new(profile, Timing::at_once(), FaultPlan::default());
         let model = model.map_err(|error| unusable(format!("its thread could not be started: {error}")))?;
         self.brought_up(&shown, Arc::new(model.function()))
@@ -57,7 +57,7 @@ impl Requests {
     pub(super) fn vfio(self, address: &str) -> Result<Arc<dyn Accelerator>, AcceleratorError> {
         let name = format!("vfio:{address}");
         let function = PciFunction::open(Path::new(PCI), address)
-            .map_err(|error| AcceleratorError::Unusable { name: name.clone(), reason: error.to_string() })?;
+            .map_err(|error| AcceleratorError { name: name.clone(), reason: error.to_string() })?;
         self.brought_up(&name, Arc::new(function))
     }
 
@@ -66,7 +66,7 @@ impl Requests {
         let name = format!("vfio-user:{}", socket.display());
         let function = UserFunction::connect(socket).map_err(|error| {
             let reason = format!("{error}; start idxd-model --socket {}", socket.display());
-            AcceleratorError::Unusable { name: name.clone(), reason }
+            AcceleratorError { name: name.clone(), reason }
         })?;
         self.brought_up(&name, Arc::new(function))
     }
@@ -76,9 +76,8 @@ impl Requests {
         name: &str,
         function: Arc<dyn Function>,
     ) -> Result<Arc<dyn Accelerator>, AcceleratorError> {
-        let device = VfioDevice::new(function, Settings::default()).map_err(|error| {
-            AcceleratorError::Unusable { name: name.to_owned(), reason: error.to_string() }
-        })?;
+        let device = VfioDevice::new(function, Settings::default())
+            .map_err(|error| AcceleratorError { name: name.to_owned(), reason: error.to_string() })?;
         self.of(device.kind(), Arc::new(device))
     }
 
@@ -97,6 +96,6 @@ impl Requests {
                 Iaa::new(device, IaaConfig { requests, ..config }).map(|iaa| Arc::new(iaa) as _)
             }
         };
-        made.map_err(|error| AcceleratorError::Unusable { name, reason: error.to_string() })
+        made.map_err(|error| AcceleratorError { name, reason: error.to_string() })
     }
 }

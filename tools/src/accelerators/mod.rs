@@ -2,6 +2,8 @@
 
 mod idxd;
 mod optional;
+mod qat;
+mod qatzip;
 
 use std::sync::Arc;
 
@@ -16,15 +18,10 @@ use optional::Optional;
 
 /// An accelerator that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum AcceleratorError {
-    #[error(
-        "this version of accelbench does not drive qat: go on with --accelerator cpu; `accelbench list` shows what \
-         this machine has of it"
-    )]
-    NotDriven,
-    #[error("{name}: {reason}; add cpu to the list to go on without it")]
-    Unusable { name: String, reason: String },
+#[error("{name}: {reason}; add cpu to the list to go on without it")]
+pub(crate) struct AcceleratorError {
+    pub(crate) name: String,
+    pub(crate) reason: String,
 }
 
 /// The accelerators that the plan names, in their order, and the CPU behind them unless the plan forbids it.
@@ -37,17 +34,15 @@ pub(crate) fn choose(
     warn: &dyn Fn(&str),
 ) -> Result<Vec<Arc<dyn Accelerator>>, AcceleratorError> {
     let dispensable = plan.accelerators.has_cpu();
-    let requests = Requests { workers: plan.workers, depth: plan.queue_depth, codecs };
+    let requests =
+        Requests { workers: plan.workers, depth: plan.queue_depth, codecs, half_of_qat: plan.halves };
     let mut chosen: Vec<Arc<dyn Accelerator>> = Vec::new();
     for name in plan.accelerators.iter() {
         match requests.find(name) {
             Ok(found) if dispensable => chosen.push(Optional::wrap(found)),
             Ok(found) => chosen.push(found),
-            Err(AcceleratorError::Unusable { name, reason }) if dispensable => {
+            Err(AcceleratorError { name, reason }) if dispensable => {
                 warn(&format!("going on without {name}: {reason}"));
-            }
-            Err(AcceleratorError::NotDriven) if dispensable => {
-                warn("going on without qat: this version of accelbench does not drive it");
             }
             Err(error) => return Err(error),
         }
@@ -64,11 +59,13 @@ pub(crate) fn provenance(accelerators: &[Arc<dyn Accelerator>]) -> Provenance {
     provenances.into_iter().find(|&provenance| provenance != Provenance::Cpu).unwrap_or(Provenance::Cpu)
 }
 
-/// What this machine can run now: the CPU, the devices that the kernel's driver has, and the models.
-pub(crate) fn available() -> Vec<(String, Arc<dyn Accelerator>)> {
-    let names = ["cpu", "dsa", "iaa", "dsa-model", "dsa-full-model", "iaa-model"];
-    let names = names.into_iter().filter_map(|name| name.parse().ok());
-    let requests = Requests { workers: host::cores(), depth: None, codecs: Codecs::default() };
+/// What this machine can run now: the CPU, devices, and models. `has_qat`: QAT's library is worth starting.
+pub(crate) fn available(has_qat: bool) -> Vec<(String, Arc<dyn Accelerator>)> {
+    let names = ["cpu", "dsa", "iaa", "qat", "qatzip", "dsa-model", "dsa-full-model", "iaa-model"];
+    let names = names.into_iter().filter(|name| has_qat || *name != "qat");
+    let names = names.filter_map(|name| name.parse().ok());
+    let requests =
+        Requests { workers: host::cores(), depth: None, codecs: Codecs::default(), half_of_qat: false };
     let found = |name: AcceleratorName| Some((name.to_string(), requests.find(&name).ok()?));
     names.filter_map(found).collect()
 }
@@ -81,6 +78,8 @@ struct Requests {
     /// Requests a queue, if it is not to be the accelerator's own number.
     depth: Option<usize>,
     codecs: Codecs,
+    /// Whether someone else in this process needs as many of QAT's instances.
+    half_of_qat: bool,
 }
 
 impl Requests {
@@ -88,7 +87,8 @@ impl Requests {
         match name {
             AcceleratorName::Cpu => Ok(self.cpu()),
             AcceleratorName::Idxd(kind) => self.of_the_kernel(*kind),
-            AcceleratorName::Qat => Err(AcceleratorError::NotDriven),
+            AcceleratorName::Qat(library) => self.qat(library.as_deref()),
+            AcceleratorName::Qatzip(library) => self.qatzip(library.as_deref()),
             AcceleratorName::Model(name) => self.modelled(*name),
             AcceleratorName::Vfio(address) => self.vfio(address),
             AcceleratorName::VfioUser(socket) => self.vfio_user(socket),

@@ -114,6 +114,17 @@ fn every_way_between_the_ends_moves_the_same_pages() {
 }
 
 #[test]
+fn the_window_is_what_the_accelerators_need() {
+    for (accelerators, window) in
+        [("cpu", 32_768), ("iaa-model,cpu", 4096), ("iaa-model,qat:/no/such/library.so,cpu", 32_768)]
+    {
+        let report = results(&["--size", "1M", "--method", "deflate", "--accelerator", accelerators]);
+        assert_eq!(report["config"]["window"], window, "{accelerators}");
+        assert_eq!(report["results"][0]["verified"], true, "{report}");
+    }
+}
+
+#[test]
 fn every_workload_arrives_and_zero_pages_are_counted_apart() {
     for name in ["zeros", "ones", "sequence", "random", "mixed"] {
         let report = results(&["--workload", name, "--size", "1M", "--rounds", "2", "--method", "lz4+delta"]);

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use serde_json::Value;
+
 use super::{accelbench, ended, image, run};
 
 #[test]
@@ -34,6 +36,8 @@ fn wrong_usage_exits_2_and_says_what_is_right() {
         (&["run", "--rounds", "2", "--runtime", "1"], "cannot be used with"),
         (&["run", "--input", "a.ram", "--seed", "2"], "cannot be used with"),
         (&["run", "--accelerator", "gpu"], "`accelbench list` shows their names"),
+        (&["run", "--accelerator", "qat-model"], "qat:LIBRARY and qatzip:LIBRARY"),
+        (&["run", "--accelerator", "qat:"], "`qat:` is no accelerator"),
         (&["send", "--to", "here"], "write tcp:HOST:PORT or unix:PATH"),
         (&["send"], "--to"),
         (&["recv", "--listen", "tcp:1"], "write tcp:HOST:PORT or unix:PATH"),
@@ -62,9 +66,31 @@ fn images_that_are_none_are_wrong_usage() {
 
 #[test]
 fn a_device_that_cannot_be_used_exits_3() {
-    run(&["run", "--size", "1M", "--accelerator", "qat"]).fails(3, &["qat", "--accelerator cpu"]);
     for name in ["vfio:0000:00:00.9", "vfio-user:/nowhere/at/all"] {
         run(&["run", "--size", "1M", "--accelerator", name]).fails(3, &[name, "add cpu to the list"]);
+    }
+}
+
+#[test]
+fn a_library_of_qat_that_is_not_there_exits_3_and_names_the_package() {
+    let refused = |name: &str, package: &str| {
+        let ended = run(&["run", "--size", "1M", "--accelerator", name]);
+        ended.fails(3, &[name, "cannot be loaded", package, "add cpu to the list"]);
+    };
+    refused("qat:/no/such/library.so", "libqat4");
+    refused("qatzip:/no/such/library.so", "libqatzip3");
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("text.so");
+    std::fs::write(&text, "no library").unwrap();
+    refused(&format!("qat:{}", text.display()), "libqat4");
+    for method in ["deflate", "raw"] {
+        let list = "qat:/no/such/library.so,qatzip:/no/such/library.so,cpu";
+        let ended = run(&["run", "--size", "1M", "--method", method, "--accelerator", list]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        for name in ["qat", "qatzip"] {
+            let warning = format!("going on without {name}:/no/such/library.so");
+            assert!(ended.stderr.contains(&warning), "{ended:?}");
+        }
     }
 }
 
@@ -103,18 +129,24 @@ fn a_reader_that_goes_away_is_no_failure() {
 fn the_list_has_the_cpu_and_is_honest_about_the_rest() {
     let text = run(&["list"]);
     assert!(text.stdout.contains("encodes and decodes zero, raw, deflate"), "{text:?}");
-    assert!(text.stdout.contains("Not supported by this version"), "{text:?}");
-    let list = run(&["list", "--format", "json"]).json();
+    let list = run(&["list", "--format", "json"]);
+    assert!(text.stderr.is_empty() && list.stderr.is_empty(), "{text:?} {list:?}");
+    let list = list.json();
     assert_eq!((&list["schema"], &list["accelerators"][0]["name"]), (&1.into(), &"cpu".into()));
-    let devices = |field: &str| list[field].as_array().unwrap().clone();
-    let names =
-        |field: &str| devices(field).into_iter().map(|device| device["name"].clone()).collect::<Vec<_>>();
-    assert_eq!(
-        (names("devices"), names("not_supported")),
-        (vec!["dsa".into(), "iaa".into()], vec!["qat".into()])
-    );
-    for device in devices("devices").into_iter().chain(devices("not_supported")) {
+    let array = |of: &Value, field: &str| of[field].as_array().unwrap().clone();
+    let devices = array(&list, "devices");
+    let names: Vec<_> = devices.iter().map(|device| device["name"].clone()).collect();
+    assert_eq!(names, ["dsa", "iaa", "qat"]);
+    for device in &devices {
         assert!(!device["next_step"].as_str().unwrap().is_empty(), "{device}");
+    }
+    let accelerators = array(&list, "accelerators");
+    let usable = |name: &str| accelerators.iter().find(|one| one["name"] == name);
+    assert_eq!(usable("qat").is_some(), array(&devices[2], "missing").is_empty(), "{list}");
+    // Without a device QATzip is at best its own software.
+    if usable("qat").is_none() {
+        let others = usable("qatzip").is_none_or(|one| one["provenance"] == "software-backup");
+        assert!(others, "{list}");
     }
 }
 
