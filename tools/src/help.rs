@@ -25,6 +25,8 @@ Examples:
     accelbench run --input a.ram,b.ram,c.ram --method zstd,xbzrle,delta
   Two methods in one stream, over four TCP connections, at the speed of a 10 Gbit/s link:
     accelbench run --method deflate+xbzrle --transport tcp --connections 4 --max-bandwidth 10Gbit
+  A device, and the CPU where it cannot be had (accelbench list says why):
+    accelbench run --accelerator qat,cpu --method deflate
   Ten seconds of rounds, the result as JSON in a file and as a table here:
     accelbench run --method zstd --runtime 10 --export result.json
 

@@ -162,3 +162,46 @@ fn line(text: &mut String, name: &str, value: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "  {name:<22}{value}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn virtual_functions_of_a_kind_share_a_line() {
+        let function = |address: String, is_virtual: bool| Function {
+            address,
+            id: if is_virtual { "8086:4941".to_owned() } else { "8086:4940".to_owned() },
+            driver: Some(if is_virtual { "vfio-pci".to_owned() } else { "4xxx".to_owned() }),
+            is_virtual,
+        };
+        let virtual_ = (1..=16).map(|number| function(format!("6b:{:02x}.{}", number / 8, number % 8), true));
+        let physical = ["6b:00.0", "70:00.0"].map(|address| function(address.to_owned(), false));
+        let [first, second] = physical;
+        let device = Device {
+            name: "qat",
+            description: "QAT",
+            functions: [first].into_iter().chain(virtual_).chain([second]).collect(),
+            nodes: ["/dev/vfio/17", "/dev/vfio/18"].map(Into::into).to_vec(),
+            libraries: vec!["libqat.so.4".to_owned()],
+            details: Vec::new(),
+            missing: Vec::new(),
+            next_step: "nothing".to_owned(),
+        };
+        let mut text = String::new();
+        describe_device(&device, &mut text);
+        let lines: Vec<&str> = text.lines().skip(1).map(|line| line[24..].trim()).collect();
+        assert_eq!(
+            lines,
+            [
+                "6b:00.0 (8086:4940), 4xxx",
+                "6b:00.1 and 15 like it (8086:4941), vfio-pci, virtual",
+                "70:00.0 (8086:4940), 4xxx",
+                "/dev/vfio/17 and 1 like it",
+                "libqat.so.4",
+                "nothing"
+            ],
+            "{text}"
+        );
+    }
+}
