@@ -2,6 +2,7 @@
 
 mod hosts;
 mod interrupt;
+mod qat;
 mod results;
 mod usage;
 
