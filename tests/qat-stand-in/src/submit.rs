@@ -64,7 +64,7 @@ pub(crate) unsafe fn submit(world: &World, call: Call) -> Result<(), CpaStatus> 
     // SAFETY: the caller's word.
     let (source, destination) =
         unsafe { (List::read(call.source, true)?, List::read(call.destination, false)?) };
-    check::lists(&session, &source, &destination)?;
+    check::lists(call.compresses, &session, &source, &destination)?;
     check::metadata(world, &source)?;
     check::metadata(world, &destination)?;
     // The caller's function may call the library: no lock is held.
