@@ -2,6 +2,8 @@
 //! is told from what the library's software does, and whatever the device does wrong, every page arrives.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use pageferry_accel::cpu::Cpu;
 use pageferry_accel::guest::GuestRam;
@@ -230,16 +232,24 @@ fn when_the_device_is_lost_for_good_software_does_everything_and_is_counted_for_
 #[test]
 fn when_one_device_of_two_is_lost_the_other_goes_on_with_memory_that_nobody_writes_to() {
     let test = "when_one_device_of_two_is_lost_the_other_goes_on_with_memory_that_nobody_writes_to";
-    let plan = FaultPlan::one(When::At(4), Fault::Fatal { down: None });
-    with_device(test, Config { plan, ..Config::default() }, |device| {
-        let qatzip = qatzip(device, false);
+    let late = FaultPlan::one(When::At(0), Fault::Late(Duration::from_millis(50)));
+    let plan = late.and(When::At(4), Fault::Fatal { down: None });
+    // Less than is waited for, and more than the next request takes.
+    let lingers = Duration::from_millis(15);
+    with_device(test, Config { plan, lingers, ..Config::default() }, |device| {
+        let [one, other] = [(); 2].map(|()| qatzip(device, false));
         let [source, _] = guests(PageSize::Kib4, 9);
-        let mut encoder = open(&*qatzip, &source);
-        // Short ones, so that the next follows at once.
+        let mut encoder = open(&*one, &source);
+        // Short, so that the next follows at once.
         let run = [Run::data(PageIndex(1), PageCount(1))];
+        // Both at a time, so that both devices are brought up.
+        thread::scope(|scope| {
+            scope.spawn(|| open(&*other, &source).encode(Method::Deflate, &run).1.unwrap());
+            encoder.encode(Method::Deflate, &run).1.unwrap();
+        });
         let failed: Vec<bool> = (0..10).map(|_| encoder.encode(Method::Deflate, &run).1.is_err()).collect();
-        assert_eq!(failed, (0..10).map(|number| number == 4).collect::<Vec<_>>());
-        assert_eq!(work(&qatzip), (9, 0));
+        assert_eq!(failed, (0..10).map(|number| number == 2).collect::<Vec<_>>());
+        assert_eq!((work(&one), work(&other)), ((10, 0), (1, 0)));
         assert!(device.report().most_in_flight.iter().all(|most| *most > 0), "{:?}", device.report());
     });
 }
