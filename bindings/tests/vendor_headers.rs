@@ -13,7 +13,7 @@ use pageferry_bindings::qat::dc::{self, Capabilities, OpData, ReqStatus, Results
 use pageferry_bindings::qatzip::layout::{
     self, CommonParameters, DeflateParameters, ExtendedDeflateParameters, RawSession,
 };
-use pageferry_bindings::qatzip::status::{ExtendedStatus, QzStatus};
+use pageferry_bindings::qatzip::status::QzStatus;
 
 /// A C expression, and what it must come to.
 type Expected = (String, i64);
@@ -208,8 +208,7 @@ fn qatzip_values() -> Vec<Expected> {
         "QZ_DATA_ERROR" = QzStatus::DATA_ERROR.0,
         "QZ_NOT_SUPPORTED" = QzStatus::NOT_SUPPORTED.0,
         "QZ_NOSW_NO_HW" = QzStatus::NOSW_NO_HW.0,
-        "QZ_SW_EXECUTION_MASK" = ExtendedStatus::SOFTWARE.bits(),
-        "QZ_TIMEOUT_MASK" = ExtendedStatus::TIMED_OUT.bits(),
+        "QZ_NOSW_NO_INST_ATTACH" = QzStatus::NOSW_NO_INSTANCE.0,
         "QZ_DIR_BOTH" = layout::direction::BOTH,
         "QZ_DEFLATE" = layout::algorithm::DEFLATE,
         "QZ_LZ4" = layout::algorithm::LZ4,
@@ -225,6 +224,7 @@ fn qatzip_values() -> Vec<Expected> {
         "QZ_DEFLATE_COMP_LVL_MAXIMUM" = *layout::LEVELS.end(),
         "QZ_STRM_BUFF_SZ_DEFAULT" = layout::STREAM_BUFFER_BYTES,
         "QZ_COMP_THRESHOLD_DEFAULT" = layout::INPUT_THRESHOLD_BYTES,
+        "QZ_COMP_THRESHOLD_MINIMUM" = layout::LEAST_INPUT_THRESHOLD_BYTES,
         "QZ_WAIT_CNT_THRESHOLD_DEFAULT" = layout::WAIT_THRESHOLD,
         "QZ_MAX_FORK_DEFAULT" = layout::MAX_FORKS,
     }

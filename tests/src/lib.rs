@@ -10,6 +10,7 @@ pub mod models;
 pub mod packages;
 pub mod peers;
 pub mod qat;
+pub mod qatzip;
 pub mod single;
 pub mod throttle;
 pub mod watchdog;

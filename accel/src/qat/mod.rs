@@ -35,6 +35,7 @@ use crate::queue::{Accelerator, Attachment, Capabilities, MemoryAccess, OpenErro
 use flight::Flight;
 use instance::Started;
 use pinned::Pinned;
+pub(crate) use queue::LINGER;
 use reach::Reach;
 use refusal::refused;
 use service::{Claim, Service};

@@ -67,7 +67,7 @@ impl Condition {
 /// How long after a fatal error a device may still finish what it had begun. The driver of the physical function stops the
 /// arbitration of requests before it tells the virtual functions (Linux `adf_aer.c`), and an engine's work takes
 /// microseconds.
-const LINGER: Duration = Duration::from_millis(20);
+pub(crate) const LINGER: Duration = Duration::from_millis(20);
 
 impl Queue {
     pub(super) fn new(

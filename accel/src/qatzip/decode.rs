@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use pageferry_bindings::qatzip::memory::Pinned;
-use pageferry_bindings::qatzip::session::{Session, Work};
+use pageferry_bindings::qatzip::session::Work;
 
 use super::memory::Memory;
+use super::sessions::{By, Sessions};
 use super::tally::Tally;
 use super::{Opening, failed};
 use crate::method::Method;
@@ -22,7 +23,7 @@ pub(super) struct Decoder {
 
 struct Inflate {
     /// `None` if the library does not tell where a stream ends.
-    session: Option<Session>,
+    sessions: Option<Sessions>,
     /// Where a payload is copied to for devices to reach it, where there is such memory; else the library copies it.
     input: Option<Pinned>,
 }
@@ -31,23 +32,25 @@ impl Decoder {
     pub(super) fn new(opening: &Opening<'_>) -> Result<Self, OpenError> {
         let ram = &opening.attachment.ram;
         let bytes = ram.page_size().bytes_of(opening.attachment.max_pages);
-        let session = opening.inflate.then(|| opening.session(Work::Inflate)).transpose()?;
-        let inflate = Inflate { session, input: Pinned::new(opening.library, bytes) };
+        let sessions = opening.inflate.then(|| opening.sessions(Work::Inflate)).transpose()?;
+        let inflate = Inflate { sessions, input: Pinned::new(opening.library, bytes) };
         let pages = PrivatePages::new(Arc::clone(ram), opening.memory(bytes)?);
         Ok(Self { pages, inflate, tally: Arc::clone(opening.tally) })
     }
 
     pub(super) fn decode(&mut self, request: &mut Request) -> Result<(), Failure> {
         let Self { pages, inflate, tally } = self;
-        let mut by_hardware = None;
+        let mut by = None;
         pages.decode(request, |piece| {
-            let hardware = inflate.decode(piece)?;
-            by_hardware = Some(by_hardware.unwrap_or(true) && hardware);
+            let by_whom = inflate.decode(piece)?;
+            if by != Some(By::Software) {
+                by = Some(by_whom);
+            }
             Ok(())
         })?;
-        if let Some(by_hardware) = by_hardware {
-            tally.count(by_hardware);
-            if by_hardware {
+        if let Some(by) = by {
+            tally.count(by);
+            if by == By::Hardware {
                 request.detours.copied = request.data_pages().0;
             }
         }
@@ -56,10 +59,10 @@ impl Decoder {
 }
 
 impl Inflate {
-    /// Decodes a segment, and says whether hardware did.
-    fn decode(&mut self, piece: Piece<'_>) -> Result<bool, Failure> {
+    /// Decodes a segment, and says who did.
+    fn decode(&mut self, piece: Piece<'_>) -> Result<By, Failure> {
         let Piece { index, method, encoded, output, .. } = piece;
-        let (Method::Deflate, Some(session)) = (method, &mut self.session) else {
+        let (Method::Deflate, Some(sessions)) = (method, &mut self.sessions) else {
             return Err(failed(format!("it does not decode {method}")));
         };
         let input = match &mut self.input {
@@ -69,11 +72,11 @@ impl Inflate {
             }
             None => encoded,
         };
-        let done = session
+        let (done, by) = sessions
             .decompress(input, output)
             .map_err(|status| failed(format!("segment {index} does not decode: {status}")))?;
         if done.ended && done.consumed == input.len() && done.produced == output.len() {
-            return Ok(done.by_hardware);
+            return Ok(by);
         }
         Err(failed(format!(
             "segment {index} decodes to {} bytes of {} from {} of {}{}",

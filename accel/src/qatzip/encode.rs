@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use pageferry_bindings::qatzip::session::{Session, Work, bound};
+use pageferry_bindings::qatzip::session::{Work, bound};
 
 use super::frame::{self, Block, MAX_BLOCK_BYTES};
 use super::memory::Memory;
+use super::sessions::{By, Sessions};
 use super::tally::Tally;
 use super::{Opening, failed};
 use crate::method::Method;
-use crate::private_copies::{PrivateCopies, Shrunk, one_segment};
+use crate::private_copies::{PrivateCopies, Shrunk};
 use crate::queue::{Failure, OpenError};
 use crate::request::Request;
 use crate::run::{Segment, length, push_segment};
@@ -18,14 +19,17 @@ use crate::units::PageCount;
 /// What one worker encodes with.
 pub(super) struct Encoder {
     copies: PrivateCopies<Memory>,
-    sessions: Sessions,
+    pieces: Pieces,
 }
 
-struct Sessions {
-    deflate: Session,
-    lz4: Option<Session>,
-    /// Longer than a payload: what the library is to compress into must not be too short.
+/// A request's pages, piece by piece.
+struct Pieces {
+    deflate: Sessions,
+    lz4: Option<Sessions>,
+    /// Longer than a piece: what the library is to compress into must not be too short.
     output: Memory,
+    /// The most that hardware does at once, which is more than a page.
+    hardware_buffer_bytes: usize,
     page_bytes: usize,
     tally: Arc<Tally>,
 }
@@ -35,24 +39,26 @@ impl Encoder {
         let ram = &opening.attachment.ram;
         let max_pages = opening.attachment.max_pages.as_usize();
         let bytes = ram.page_size().bytes_of(opening.attachment.max_pages);
-        let sessions = Sessions {
-            deflate: opening.session(Work::Deflate)?,
-            lz4: opening.lz4.then(|| opening.session(Work::Lz4)).transpose()?,
-            output: opening.memory(bound(bytes, opening.hardware_buffer_bytes))?,
+        let hardware_buffer_bytes = opening.hardware_buffer_bytes as usize;
+        let longest = bytes.min(hardware_buffer_bytes);
+        let pieces = Pieces {
+            deflate: opening.sessions(Work::Deflate)?,
+            lz4: opening.lz4.then(|| opening.sessions(Work::Lz4)).transpose()?,
+            output: opening.memory(bound(longest, opening.hardware_buffer_bytes))?,
+            hardware_buffer_bytes,
             page_bytes: ram.page_size().bytes(),
             tally: Arc::clone(opening.tally),
         };
         let copies = opening.memory(bytes)?;
         let copies = PrivateCopies::new(Arc::clone(ram), opening.detect_zero, copies, max_pages);
-        Ok(Self { copies, sessions })
+        Ok(Self { copies, pieces })
     }
 
     pub(super) fn encode(&mut self, request: &mut Request) -> Result<(), Failure> {
-        let Self { copies, sessions } = self;
+        let Self { copies, pieces } = self;
         copies.encode(request, |copies, request| match request.method {
             Method::Zero | Method::Raw => Ok(Shrunk::No),
-            Method::Deflate => sessions.deflate(copies, request),
-            Method::Lz4 => sessions.lz4(copies, request),
+            Method::Deflate | Method::Lz4 => pieces.encode(copies, request),
             Method::Zstd | Method::Xbzrle | Method::Delta => {
                 Err(failed(format!("it does not encode {}", request.method)))
             }
@@ -60,54 +66,57 @@ impl Encoder {
     }
 }
 
-impl Sessions {
-    /// One segment for the whole request.
-    fn deflate(&mut self, copies: &[u8], request: &mut Request) -> Result<Shrunk, Failure> {
-        let done = self.deflate.compress(copies, &mut self.output).map_err(failed)?;
-        if done.consumed != copies.len() {
-            return Err(failed(format!("it compressed {} bytes of {}", done.consumed, copies.len())));
-        }
-        self.count(request, done.by_hardware);
-        let encoded = Some(done.produced).filter(|&produced| produced < copies.len());
-        if let Some(encoded) = encoded {
-            request.payload.buffer()[..encoded].copy_from_slice(&self.output[..encoded]);
-        }
-        Ok(one_segment(request, encoded))
-    }
-
-    /// A segment for as many pages as a block takes, raw ones where they do not shrink.
-    fn lz4(&mut self, copies: &[u8], request: &mut Request) -> Result<Shrunk, Failure> {
-        let Some(session) = &mut self.lz4 else {
-            return Err(failed("this version of it has no lz4"));
-        };
-        let (mut filled, mut did_not_shrink, mut by_hardware) = (0, 0, true);
-        for pages in copies.chunks(MAX_BLOCK_BYTES) {
-            let done = session.compress(pages, &mut self.output).map_err(failed)?;
-            by_hardware &= done.by_hardware;
-            let block = frame::single_block(&self.output[..done.produced])
-                .filter(|_| done.consumed == pages.len())
-                .ok_or_else(|| failed("it made no LZ4 frame of one block"))?;
-            let (method, bytes) = match block {
-                Block::Lz4(block) if block.len() < pages.len() => (Method::Lz4, block),
-                Block::Lz4(_) | Block::Stored => (Method::Raw, pages),
+impl Pieces {
+    /// A segment for each piece, raw ones where they do not shrink.
+    fn encode(&mut self, copies: &[u8], request: &mut Request) -> Result<Shrunk, Failure> {
+        let Self { hardware_buffer_bytes, page_bytes, .. } = *self;
+        let most = if request.method == Method::Lz4 { MAX_BLOCK_BYTES } else { hardware_buffer_bytes };
+        let (mut filled, mut did_not_shrink, mut by) = (0, 0, By::Hardware);
+        for pages in copies.chunks(most) {
+            let (encoded, by_whom) =
+                if request.method == Method::Lz4 { self.lz4(pages)? } else { self.deflate(pages)? };
+            if by_whom == By::Software {
+                by = By::Software;
+            }
+            let (method, bytes) = match encoded {
+                Some(encoded) if encoded.len() < pages.len() => (request.method, encoded),
+                _ => (Method::Raw, pages),
             };
-            let count = PageCount(length(pages.len() / self.page_bytes));
+            let count = PageCount(length(pages.len() / page_bytes));
             did_not_shrink += if method == Method::Raw { count.0 } else { 0 };
             request.payload.buffer()[filled..filled + bytes.len()].copy_from_slice(bytes);
             push_segment(&mut request.segments, Segment { method, pages: count, bytes: length(bytes.len()) });
             filled += bytes.len();
         }
-        self.count(request, by_hardware);
+        self.tally.count(by);
+        // Copies for a device are counted; those for software are what every codec works on.
+        if by == By::Hardware {
+            request.detours.copied = request.data_pages().0;
+        }
         request.detours.did_not_shrink = did_not_shrink;
         request.payload.set_filled(filled);
         Ok(if filled < copies.len() { Shrunk::Yes } else { Shrunk::No })
     }
 
-    /// Copies for a device are counted; those for software are what every codec works on.
-    fn count(&self, request: &mut Request, by_hardware: bool) {
-        self.tally.count(by_hardware);
-        if by_hardware {
-            request.detours.copied = request.data_pages().0;
+    /// A stream of some pages, and who made it.
+    fn deflate(&mut self, pages: &[u8]) -> Result<(Option<&[u8]>, By), Failure> {
+        let (done, by) = self.deflate.compress(pages, &mut self.output).map_err(failed)?;
+        if done.consumed != pages.len() {
+            return Err(failed(format!("it compressed {} bytes of {}", done.consumed, pages.len())));
+        }
+        Ok((Some(&self.output[..done.produced]), by))
+    }
+
+    /// A block of some pages, unless it is a stored one, and who made it.
+    fn lz4(&mut self, pages: &[u8]) -> Result<(Option<&[u8]>, By), Failure> {
+        let Some(sessions) = &mut self.lz4 else {
+            return Err(failed("this version of it has no lz4"));
+        };
+        let (done, by) = sessions.compress(pages, &mut self.output).map_err(failed)?;
+        match frame::single_block(&self.output[..done.produced]).filter(|_| done.consumed == pages.len()) {
+            Some(Block::Lz4(block)) => Ok((Some(block), by)),
+            Some(Block::Stored) => Ok((None, by)),
+            None => Err(failed("it made no LZ4 frame of one block")),
         }
     }
 }

@@ -8,17 +8,26 @@
 //! # What it does in software
 //!
 //! Without a device the library compresses by zlib, and [`Qatzip::provenance`] and [`Qatzip::description`] say so. With
-//! one, it may still do a request in software: if it is shorter than 1 KiB, if no instance is free, after an error of
-//! the device. That is counted ([`Qatzip::work_by_software`]), where it can be told: up to 1.3.1 no call reports it, but
-//! the session's totals are of hardware requests, so a request that does not move them was done in software. What software
-//! finished of a request that hardware began counts as hardware.
+//! one, some requests are still done in software: if no instance is free, after an error of the device, and what does not
+//! suit one. That is counted ([`Qatzip::work_by_software`]). The library itself would not tell, up to 1.3.1, so every worker
+//! has sessions that may not use software, and others that use nothing else (`sessions`).
 //!
-//! Hardware decompresses a raw stream if its pages fit the hardware buffer; software does the others.
+//! Hardware does at once what fits its buffers, of 512 KiB at most. Requests are cut to that, a segment for each piece. Left
+//! to itself, the library cuts too, and has them all in flight at once: if one fails, it ends the stream in the midst of it
+//! where it may use software, and where it may not, it goes on with buffers that the device still writes to.
+//!
+//! Of streams, a device decodes those of pages that fit its buffers; where software is allowed, that decodes those of less
+//! than 1 KiB, and where it is not, streams of less than 128 bytes are not decoded at all.
 //!
 //! Without a device, 1.3.1 looks for one again at every call. Each time it takes one of the process's 1024 keys of
 //! thread-specific data and does not give it back, and qatlib 24.02 writes a line to stderr; both stop when no key is left.
 //! The library does not mind; others in the process that ask for a key later may. Where there is no device, the CPU workers
 //! are the better choice: this path is for showing that it works.
+//!
+//! # What it waits for
+//!
+//! The library has no deadline. An operation that a device never completes, and one that is in flight when a device
+//! restarts, keeps its worker for ever; a device that has a fatal error does not.
 //!
 //! # Formats
 //!
@@ -34,6 +43,7 @@ mod decode;
 mod encode;
 mod frame;
 mod memory;
+mod sessions;
 mod tally;
 
 use std::fmt;
@@ -42,7 +52,7 @@ use std::sync::{Arc, OnceLock};
 
 use pageferry_bindings::qatzip::layout::{HARDWARE_BUFFER_BYTES, LEVELS};
 use pageferry_bindings::qatzip::library::Libqatzip;
-use pageferry_bindings::qatzip::session::{Session, Settings, Work};
+use pageferry_bindings::qatzip::session::{self, Session, Settings, Work};
 use pageferry_bindings::qatzip::status::QzStatus;
 
 use crate::codec::deflate::Window;
@@ -57,6 +67,7 @@ use decode::Decoder;
 use encode::Encoder;
 use frame::MAX_BLOCK_BYTES;
 use memory::Memory;
+use sessions::Sessions;
 use tally::Tally;
 
 const NAME: &str = "qatzip";
@@ -121,7 +132,8 @@ impl Qatzip {
         }
         let config = QatzipConfig { workers: config.workers.max(1), depth: config.depth.max(1), ..config };
         // No request goes through it, so its buffers are never made.
-        let trial = open_session(&library, config, Work::Deflate, *HARDWARE_BUFFER_BYTES.end())?;
+        let doer = if config.software_backup { session::Doer::Software } else { session::Doer::Hardware };
+        let trial = open_session(&library, config.level, Work::Deflate, doer, *HARDWARE_BUFFER_BYTES.end())?;
         let doer = match (trial.has_hardware(), library.stand_in()) {
             (false, _) => Doer::Software,
             (true, Some(name)) => Doer::StandIn(name.to_owned()),
@@ -130,7 +142,7 @@ impl Qatzip {
         Ok(Self { library, config, doer, tally: Arc::default(), unpinned: AtomicBool::new(false) })
     }
 
-    /// How many requests hardware did.
+    /// How many requests hardware did, all of each.
     #[must_use]
     pub fn work_by_hardware(&self) -> u64 {
         self.tally.by_hardware()
@@ -210,6 +222,7 @@ impl Accelerator for Qatzip {
             detect_zero: self.config.detect_zero,
             lz4: self.library.set_up_lz4.is_some(),
             inflate: self.has_inflate(),
+            hardware: self.doer != Doer::Software,
             tally: &self.tally,
             unpinned: &self.unpinned,
         };
@@ -226,13 +239,26 @@ struct Opening<'a> {
     detect_zero: bool,
     lz4: bool,
     inflate: bool,
+    /// Whether there is a device.
+    hardware: bool,
     tally: &'a Arc<Tally>,
     unpinned: &'a AtomicBool,
 }
 
 impl Opening<'_> {
-    fn session(&self, work: Work) -> Result<Session, OpenError> {
-        open_session(self.library, self.config, work, self.hardware_buffer_bytes)
+    fn sessions(&self, work: Work) -> Result<Sessions, OpenError> {
+        let open =
+            |doer| open_session(self.library, self.config.level, work, doer, self.hardware_buffer_bytes);
+        let software = || open(session::Doer::Software);
+        if !self.hardware {
+            return software().map(Sessions::Software);
+        }
+        let hardware = open(session::Doer::Hardware)?;
+        if !self.config.software_backup {
+            return Ok(Sessions::Hardware(hardware));
+        }
+        let most_bytes = self.hardware_buffer_bytes as usize;
+        Ok(Sessions::Both { hardware, software: software()?, most_bytes })
     }
 
     /// A buffer of `bytes` bytes.
@@ -251,12 +277,12 @@ impl Opening<'_> {
 
 fn open_session(
     library: &Arc<Libqatzip>,
-    config: QatzipConfig,
+    level: u32,
     work: Work,
+    doer: session::Doer,
     hardware_buffer_bytes: u32,
 ) -> Result<Session, OpenError> {
-    let QatzipConfig { level, software_backup, .. } = config;
-    let settings = Settings { work, level, software_backup, hardware_buffer_bytes };
+    let settings = Settings { work, level, doer, hardware_buffer_bytes };
     Session::new(Arc::clone(library), settings).map_err(|status| OpenError::Device {
         device: format!("{NAME} ({})", library.name()),
         attempted: format!("set up a session of {work:?}"),

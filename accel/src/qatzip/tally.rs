@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::sessions::By;
+
 /// Counted by all workers of an accelerator.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -10,8 +12,11 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn count(&self, by_hardware: bool) {
-        let counter = if by_hardware { &self.hardware } else { &self.software };
+    pub(super) fn count(&self, by: By) {
+        let counter = match by {
+            By::Hardware => &self.hardware,
+            By::Software => &self.software,
+        };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -153,6 +153,9 @@ pub const STREAM_BUFFER_BYTES: u32 = 64 << 10;
 /// `input_sz_thrshold` as the library sets it: a page is above.
 pub const INPUT_THRESHOLD_BYTES: u32 = 1 << 10;
 
+/// The least that `input_sz_thrshold` may be.
+pub const LEAST_INPUT_THRESHOLD_BYTES: u32 = 128;
+
 /// `req_cnt_thrshold` as the library sets it.
 pub const REQUEST_THRESHOLD: u32 = 32;
 

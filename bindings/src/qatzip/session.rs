@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::layout::{
-    CommonParameters, DeflateParameters, ExtendedDeflateParameters, INPUT_THRESHOLD_BYTES, MAX_FORKS,
+    CommonParameters, DeflateParameters, ExtendedDeflateParameters, LEAST_INPUT_THRESHOLD_BYTES, MAX_FORKS,
     REQUEST_THRESHOLD, RawSession, STREAM_BUFFER_BYTES, WAIT_THRESHOLD, WithRoom, algorithm, direction,
     format, huffman, polling,
 };
 use super::library::Libqatzip;
-use super::status::{ExtendedStatus, QzStatus};
+use super::status::QzStatus;
 
 /// What a session does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +21,15 @@ pub enum Work {
     Lz4,
 }
 
+/// Who does a session's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Doer {
+    /// A device. Where none is there, no session can be had; what no device does is an error.
+    Hardware,
+    /// The library, whether a device is there or not.
+    Software,
+}
+
 /// How a session is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
@@ -28,8 +37,8 @@ pub struct Settings {
     pub work: Work,
     /// One of [`LEVELS`](super::layout::LEVELS).
     pub level: u32,
-    /// Whether the library may do it in software.
-    pub software_backup: bool,
+    /// Who does it: nobody else may, so that it is known who did.
+    pub doer: Doer,
     /// What hardware does at once: a power of two within
     /// [`HARDWARE_BUFFER_BYTES`](super::layout::HARDWARE_BUFFER_BYTES), and the same for all sessions of a process: the
     /// library sizes its own buffers by the first session that uses an instance, and lets later ones write past their end.
@@ -45,8 +54,6 @@ pub struct Done {
     pub produced: usize,
     /// Whether the stream ended, where that can be told: by [`Work::Inflate`].
     pub ended: bool,
-    /// Whether hardware did it. Software that took over in the midst of it counts as hardware, up to 1.3.1.
-    pub by_hardware: bool,
 }
 
 /// A session of the library.
@@ -67,11 +74,11 @@ impl Session {
     /// Brings the library up, and sets a session up.
     ///
     /// # Errors
-    /// What the library answers: [`QzStatus::NOSW_NO_HW`] where there is no device and software is not allowed.
+    /// What the library answers: [`QzStatus::NOSW_NO_HW`] where hardware is to do it, and there is none.
     pub fn new(library: Arc<Libqatzip>, settings: Settings) -> Result<Self, QzStatus> {
         let mut raw = Box::new(WithRoom::new(RawSession::default()));
         // SAFETY: a zeroed session with room behind it, as the function wants it.
-        let status = unsafe { (library.init)(&raw mut raw.inner, settings.software_backup.into()) };
+        let status = unsafe { (library.init)(&raw mut raw.inner, u8::from(settings.doer == Doer::Software)) };
         if status.is_error() {
             return Err(status);
         }
@@ -80,7 +87,7 @@ impl Session {
         Ok(session)
     }
 
-    /// Whether a device is there to do the work.
+    /// Whether a device is there, whoever does the work.
     #[must_use]
     pub fn has_hardware(&self) -> bool {
         !QzStatus::from_wide(self.raw.inner.hardware_status).means_software()
@@ -118,8 +125,6 @@ impl Session {
             unsafe { end_of_stream(&raw mut self.raw.inner, &raw mut ended) };
         }
         done.ended = ended == 1;
-        // Hardware is not given a raw stream for more than it does at once.
-        done.by_hardware &= output.len() <= widen(self.settings.hardware_buffer_bytes);
         // A stream that did not end would go on with the next call's input.
         self.clean = done.ended;
         Ok(done)
@@ -143,7 +148,7 @@ impl Session {
             self.tear_down();
             self.set_up()?;
         }
-        let before = self.raw.inner.total_in;
+        // Up to 1.3.1 nothing sets it for such work.
         let mut extended = 0;
         self.clean = false;
         let status = call(
@@ -154,22 +159,26 @@ impl Session {
             &raw mut extended,
         );
         if status != QzStatus::OK {
+            // Without an instance, nothing was begun.
+            self.clean = status == QzStatus::NOSW_NO_INSTANCE;
             return Err(status);
         }
         self.clean = true;
-        let software = ExtendedStatus::SOFTWARE | ExtendedStatus::TIMED_OUT;
         Ok(Done {
             consumed: widen(consumed).min(input.len()),
             produced: widen(produced).min(output.len()),
             ended: false,
-            // The totals are of hardware requests.
-            by_hardware: self.raw.inner.total_in != before
-                && !ExtendedStatus::from_bits_retain(extended).intersects(software),
         })
     }
 
     fn set_up(&mut self) -> Result<(), QzStatus> {
-        let Settings { work, level, software_backup, hardware_buffer_bytes } = self.settings;
+        let Settings { work, level, doer, hardware_buffer_bytes } = self.settings;
+        // The library has no other way to have software do it where there is a device; and without its software, whatever
+        // is shorter than this fails.
+        let (software_backup, input_threshold_bytes) = match doer {
+            Doer::Hardware => (0, LEAST_INPUT_THRESHOLD_BYTES),
+            Doer::Software => (1, u32::MAX),
+        };
         let algorithm = if work == Work::Lz4 { algorithm::LZ4 } else { algorithm::DEFLATE };
         let mut common = WithRoom::new(CommonParameters {
             // One direction for all: an instance that serves sessions of several is set up anew at each change.
@@ -177,10 +186,10 @@ impl Session {
             level,
             algorithm,
             max_forks: MAX_FORKS,
-            software_backup: software_backup.into(),
+            software_backup,
             hardware_buffer_bytes,
             stream_buffer_bytes: STREAM_BUFFER_BYTES,
-            input_threshold_bytes: INPUT_THRESHOLD_BYTES,
+            input_threshold_bytes,
             request_threshold: REQUEST_THRESHOLD,
             wait_threshold: WAIT_THRESHOLD,
             polling: polling::PERIODIC,

@@ -3,8 +3,6 @@
 use std::ffi::c_long;
 use std::fmt;
 
-use bitflags::bitflags;
-
 /// A return code (`QZ_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
@@ -29,6 +27,8 @@ impl QzStatus {
     pub const NOT_SUPPORTED: Self = Self(-200);
     /// No hardware, and software is not allowed.
     pub const NOSW_NO_HW: Self = Self(-101);
+    /// No instance is free that could do it, and software is not allowed.
+    pub const NOSW_NO_INSTANCE: Self = Self(-103);
 
     /// Whether the library, or this session, goes on in software.
     #[must_use]
@@ -76,16 +76,5 @@ impl fmt::Display for QzStatus {
             _ => "unknown status",
         };
         write!(f, "{name} ({})", self.0)
-    }
-}
-
-bitflags! {
-    /// What `qzCompressExt` and `qzDecompressExt` add to their return code. Up to 1.3.1 nothing sets it.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct ExtendedStatus: u64 {
-        /// Software did it.
-        const SOFTWARE = 1 << 4;
-        /// Hardware did not answer in time.
-        const TIMED_OUT = 1 << 8;
     }
 }

@@ -75,7 +75,7 @@ pub(crate) fn session(
             "the session at {handle:?} is used, but its device restarted since it was initialised"
         )));
     }
-    if session.compresses != compresses {
+    if !session.does(compresses) {
         return Err(CpaStatus::INVALID_PARAM);
     }
     if compresses && session.dynamic && session::lacks_buffers(world, &state.instances[instance].intermediate)
@@ -86,8 +86,13 @@ pub(crate) fn session(
 }
 
 /// Checks a source and a destination.
-pub(crate) fn lists(session: &Session, source: &List, destination: &List) -> Result<(), CpaStatus> {
-    let least = match (session.compresses, session.dynamic) {
+pub(crate) fn lists(
+    compresses: bool,
+    session: &Session,
+    source: &List,
+    destination: &List,
+) -> Result<(), CpaStatus> {
+    let least = match (compresses, session.dynamic) {
         (true, true) => LEAST_DYNAMIC,
         (true, false) => LEAST_STATIC,
         (false, _) => 1,

@@ -30,6 +30,8 @@ pub struct Config {
     pub map: bool,
     /// What passes at least between an operation's submission and its completion.
     pub latency: Duration,
+    /// How long after a fatal error was noticed a device may still write to the destinations of what it had in flight.
+    pub lingers: Duration,
     /// Whether operations are done when they are submitted, with nothing read or written and results that are made up: to
     /// measure what they cost the caller. Of the rules, those alone are checked that cost nothing, and there are no faults.
     pub instant: bool,
@@ -80,6 +82,7 @@ impl Default for Config {
             memory: Memory::Iova,
             map: true,
             latency: Duration::ZERO,
+            lingers: Duration::from_millis(1),
             instant: false,
             dynamic: true,
             intermediate_buffers: 0,

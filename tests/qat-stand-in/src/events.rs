@@ -9,10 +9,7 @@ use pageferry_bindings::qat::cpa::{CpaStatus, InstanceEvent};
 use crate::state::{Phase, Stage, State, Trouble};
 use crate::world::World;
 
-/// How long after a fatal error was noticed a device may still write to the destinations of what it had in flight.
-pub(crate) const LINGERS: Duration = Duration::from_millis(1);
-
-/// When it does so, if it does.
+/// When after a fatal error a device writes to the destinations of what it had in flight, if it does.
 const WRITES_AFTER: Duration = Duration::from_micros(200);
 
 /// Looks at every device once.
@@ -100,7 +97,7 @@ fn fail(world: &World, device: usize, state: MutexGuard<'_, State>, down: Option
     let target = &mut state.devices[device];
     target.phase = Phase::Failed;
     target.late_writes = plans;
-    target.lingers = Some(now + LINGERS);
+    target.lingers = Some(now + world.config.lingers);
     target.until = down.map(|down| now + down);
     drop(state);
     world.work[device].notify_all();

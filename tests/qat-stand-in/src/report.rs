@@ -15,6 +15,8 @@ pub struct Report {
     pub source_buffers: u64,
     /// Buffers in their destination lists.
     pub destination_buffers: u64,
+    /// Where in the process the source of the last of them began, and its destination.
+    pub last_places: [u64; 2],
     /// Callbacks that were called, those without a device behind them among them.
     pub completions: u64,
     /// Completions of an operation before one that was submitted earlier to its instance.

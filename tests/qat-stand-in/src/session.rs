@@ -12,6 +12,9 @@ use crate::world::World;
 pub(crate) const BYTES: u32 = 600;
 
 const ALIGNMENT: usize = 64;
+
+/// The number of a window of 32 KiB before the windows had names. The vendor's library takes either, and QATzip states it.
+const OLD_KIB_32: u32 = 7;
 const MAGIC: u64 = u64::from_le_bytes(*b"session!");
 
 /// What is known of a session.
@@ -20,7 +23,8 @@ pub(crate) struct Session {
     pub instance: usize,
     /// How often its device had restarted when it was initialised.
     pub epoch: u32,
-    pub compresses: bool,
+    /// One of [`direction`].
+    direction: u32,
     pub dynamic: bool,
     pub level: u32,
     pub checksum: bool,
@@ -29,6 +33,13 @@ pub(crate) struct Session {
     pub pending: u64,
     /// Those of them that a device has.
     pub in_flight: u64,
+}
+
+impl Session {
+    /// Whether operations of such a kind are its.
+    pub(crate) fn does(&self, compresses: bool) -> bool {
+        self.direction != if compresses { direction::DECOMPRESS } else { direction::COMPRESS }
+    }
 }
 
 /// What is in a session's memory, for operations that have no time to look it up elsewhere.
@@ -70,14 +81,16 @@ pub(crate) fn check(world: &World, setup: &SessionSetup) -> Result<(), CpaStatus
     if !known {
         return Err(CpaStatus::INVALID_PARAM);
     }
-    let compresses = setup.direction == direction::COMPRESS;
+    let dynamic = setup.huffman == huffman::FULL_DYNAMIC;
+    let compresses = setup.direction != direction::DECOMPRESS;
+    // With dynamic codes the best is what is chosen anyway; fixed ones would not stay fixed.
+    let chosen = setup.auto_select_best == 0 || dynamic;
     let offered = setup.algorithm == algorithm::DEFLATE
         && setup.state == state::STATELESS
-        && [direction::COMPRESS, direction::DECOMPRESS].contains(&setup.direction)
-        && setup.auto_select_best == 0
+        && chosen
         && setup.checksum <= checksum::CRC32
-        && (world.config.dynamic || setup.huffman != huffman::FULL_DYNAMIC)
-        && (!compresses || setup.window == window::KIB_32);
+        && (world.config.dynamic || !dynamic)
+        && (!compresses || [window::KIB_32, OLD_KIB_32].contains(&setup.window));
     if offered { Ok(()) } else { Err(CpaStatus::UNSUPPORTED) }
 }
 
@@ -128,7 +141,7 @@ pub(crate) unsafe fn init(
     let session = Session {
         instance,
         epoch: state.devices[device].epoch,
-        compresses: setup.direction == direction::COMPRESS,
+        direction: setup.direction,
         dynamic,
         level: setup.level,
         checksum: setup.checksum == checksum::CRC32,

@@ -31,7 +31,15 @@ impl StandIn {
     /// If the library is not beside the executable, or cannot be copied or loaded.
     #[must_use]
     pub fn load(folder: &Path, config: Config) -> Self {
-        let path = Self::copy_to(folder);
+        Self::open(Self::copy_to(folder), config)
+    }
+
+    /// Loads a copy that was made before, or finds it loaded, and configures it.
+    ///
+    /// # Panics
+    /// If it cannot be loaded.
+    #[must_use]
+    pub fn open(path: PathBuf, config: Config) -> Self {
         let library = Libqat::load_from(path.as_os_str()).expect("the stand-in that was copied");
         // SAFETY: the file is loaded already, so that nothing is initialised; it exports the functions with these types, and
         // stays loaded, as this handle to it does.

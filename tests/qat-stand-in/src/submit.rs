@@ -64,7 +64,7 @@ pub(crate) unsafe fn submit(world: &World, call: Call) -> Result<(), CpaStatus> 
     // SAFETY: the caller's word.
     let (source, destination) =
         unsafe { (List::read(call.source, true)?, List::read(call.destination, false)?) };
-    check::lists(&session, &source, &destination)?;
+    check::lists(call.compresses, &session, &source, &destination)?;
     check::metadata(world, &source)?;
     check::metadata(world, &destination)?;
     // The caller's function may call the library: no lock is held.
@@ -140,6 +140,8 @@ unsafe fn place(
     state.next += 1;
     let submitted = Instant::now();
     let buffers = (source.list.flats.len() as u64, destination.list.flats.len() as u64);
+    let places = [&plan.source, &plan.destination]
+        .map(|pieces| pieces.first().map_or(0, |piece| piece.address as u64));
     let operation = Operation {
         instance,
         session: call.session.addr(),
@@ -153,6 +155,7 @@ unsafe fn place(
     };
     state.operations.insert(number, operation);
     state.count_in(instance, call.session.addr());
+    state.report.last_places = places;
     state.report.source_buffers += buffers.0;
     state.report.destination_buffers += buffers.1;
     let target = &mut state.devices[device];

@@ -1,101 +1,20 @@
-//! The functions of the library, by the names and with the parameters of the vendor's headers, and what this one has beside
-//! them: its name, and how it is configured and asked what it did.
-//!
-//! None of them calls another: a process may have more than one copy of them.
+//! Instances: how many there are, what each is and can do, and from when to when it works.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::c_void;
 
 use pageferry_bindings::qat::cpa::{
     BufferList, CpaStatus, FALSE, InstanceHandle, InstanceInfo, NotifyFn, PhysicalInstance, TRUE, TranslateFn,
 };
-use pageferry_bindings::qat::dc::{CallbackFn, Capabilities, OpData, Results, SessionHandle, SessionSetup};
+use pageferry_bindings::qat::dc::Capabilities;
 
-use crate::config::{Config, Memory};
+use super::{put, started, status};
+use crate::config::Memory;
 use crate::dma::Piece;
-use crate::events;
-use crate::instant;
-use crate::list::{List, metadata_bytes};
-use crate::poll;
-use crate::session;
-use crate::submit::{self, Call};
-use crate::world::{self, World, world};
+use crate::list::List;
+use crate::world::World;
 
 /// `CPA_ACC_SVC_TYPE_DATA_COMPRESSION`, as `cpa.h` numbers it.
 const DATA_COMPRESSION: u32 = 1;
-
-/// Most of what can be configured, in bytes of JSON.
-const LONGEST: usize = 1 << 24;
-
-fn status(result: Result<(), CpaStatus>) -> CpaStatus {
-    result.err().unwrap_or(CpaStatus::SUCCESS)
-}
-
-/// The copy, if it is started.
-fn started() -> Result<&'static World, CpaStatus> {
-    let world = world();
-    if world.lock().starts == 0 { Err(CpaStatus::FAIL) } else { Ok(world) }
-}
-
-/// Writes a result.
-///
-/// # Safety
-/// The place is null or the caller's to be written.
-unsafe fn put<T>(place: *mut T, value: T) -> Result<(), CpaStatus> {
-    if place.is_null() {
-        return Err(CpaStatus::INVALID_PARAM);
-    }
-    // SAFETY: the caller's word.
-    unsafe { place.write(value) };
-    Ok(())
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn pageferry_stand_in() -> *const c_char {
-    c"stand-in for libqat, by pageferry".as_ptr()
-}
-
-/// Takes a configuration as JSON: 0, or why not.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pageferry_stand_in_configure(json: *const u8, bytes: usize) -> CpaStatus {
-    if json.is_null() || bytes > LONGEST {
-        return CpaStatus::INVALID_PARAM;
-    }
-    // SAFETY: the caller has so many bytes there.
-    let json = unsafe { std::slice::from_raw_parts(json, bytes) };
-    serde_json::from_slice::<Config>(json).map_or(CpaStatus::INVALID_PARAM, world::configure)
-}
-
-/// Writes the report as JSON, if there is room for it, and returns how many bytes it has.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pageferry_stand_in_report(json: *mut u8, room: usize) -> usize {
-    let report = serde_json::to_vec(&world().report()).expect("a report can be written");
-    if report.len() <= room && !json.is_null() {
-        // SAFETY: the caller has so much room there.
-        unsafe { json.copy_from_nonoverlapping(report.as_ptr(), report.len()) };
-    }
-    report.len()
-}
-
-/// The ticks that instant operations were in here until now, the caller's callbacks and translation not counted; cheap.
-#[unsafe(no_mangle)]
-extern "C" fn pageferry_stand_in_ticks() -> u64 {
-    world().ticks_inside()
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn icp_sal_userStart(section: *const c_char) -> CpaStatus {
-    if section.is_null() { CpaStatus::INVALID_PARAM } else { world().start() }
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn icp_sal_userStop() -> CpaStatus {
-    world().stop()
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn icp_sal_poll_device_events() -> CpaStatus {
-    events::poll(world())
-}
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cpaDcGetNumInstances(count: *mut u16) -> CpaStatus {
@@ -287,139 +206,4 @@ extern "C" fn cpaDcInstanceSetNotificationCb(
         world.lock().instances[instance].notify = notify.map(|notify| (notify, tag.expose_provenance()));
         Ok(())
     }))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cpaDcGetSessionSize(
-    handle: InstanceHandle,
-    setup: *mut SessionSetup,
-    bytes: *mut u32,
-    context: *mut u32,
-) -> CpaStatus {
-    status(started().and_then(|world| {
-        world.instance(handle)?;
-        // SAFETY: the caller's word.
-        let setup = unsafe { setup.as_ref() }.ok_or(CpaStatus::INVALID_PARAM)?;
-        session::check(world, setup)?;
-        // SAFETY: the caller's word.
-        unsafe { put(bytes, session::BYTES).and(put(context, 0)) }
-    }))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cpaDcInitSession(
-    handle: InstanceHandle,
-    session: SessionHandle,
-    setup: *mut SessionSetup,
-    _context: *mut BufferList,
-    callback: Option<CallbackFn>,
-) -> CpaStatus {
-    // SAFETY: the caller's word.
-    status(started().and_then(|world| unsafe { session::init(world, handle, session, setup, callback) }))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cpaDcRemoveSession(handle: InstanceHandle, session: SessionHandle) -> CpaStatus {
-    // SAFETY: the caller's word.
-    status(started().and_then(|world| unsafe { session::remove(world, handle, session) }))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cpaDcBufferListGetMetaSize(
-    handle: InstanceHandle,
-    buffers: u32,
-    bytes: *mut u32,
-) -> CpaStatus {
-    status(started().and_then(|world| {
-        world.instance(handle)?;
-        if buffers == 0 {
-            return Err(CpaStatus::INVALID_PARAM);
-        }
-        let size = u32::try_from(metadata_bytes(buffers as usize)).map_err(|_| CpaStatus::INVALID_PARAM)?;
-        // SAFETY: the caller's word.
-        unsafe { put(bytes, size) }
-    }))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cpaDcCompressData2(
-    instance: InstanceHandle,
-    session: SessionHandle,
-    source: *mut BufferList,
-    destination: *mut BufferList,
-    options: *mut OpData,
-    results: *mut Results,
-    tag: *mut c_void,
-) -> CpaStatus {
-    // SAFETY: the caller's word.
-    unsafe {
-        submit(Call { compresses: true, instance, session, source, destination, options, results, tag })
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cpaDcDecompressData2(
-    instance: InstanceHandle,
-    session: SessionHandle,
-    source: *mut BufferList,
-    destination: *mut BufferList,
-    options: *mut OpData,
-    results: *mut Results,
-    tag: *mut c_void,
-) -> CpaStatus {
-    // SAFETY: the caller's word.
-    unsafe {
-        submit(Call { compresses: false, instance, session, source, destination, options, results, tag })
-    }
-}
-
-/// # Safety
-/// That of [`submit::submit`].
-unsafe fn submit(call: Call) -> CpaStatus {
-    let world = world();
-    // SAFETY: the caller's word.
-    status(unsafe {
-        if world.config.instant { instant::submit(world, call) } else { submit::submit(world, call) }
-    })
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn icp_sal_DcPollInstance(handle: InstanceHandle, quota: u32) -> CpaStatus {
-    let world = world();
-    if world.config.instant {
-        status(instant::poll(world, handle, quota))
-    } else {
-        poll::poll(world, handle, quota)
-    }
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn qaeMemAllocNUMA(bytes: usize, _node: c_int, alignment: usize) -> *mut c_void {
-    let allocated = started().map_or(0, |world| world.memory.allocate(bytes, alignment));
-    std::ptr::with_exposed_provenance_mut(allocated)
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn qaeMemFreeNUMA(memory: *mut *mut c_void) {
-    // SAFETY: the caller's word.
-    let Some(memory) = (unsafe { memory.as_mut() }) else { return };
-    if !memory.is_null() {
-        world().free(memory.addr());
-        *memory = std::ptr::null_mut();
-    }
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn qaeVirtToPhysNUMA(memory: *mut c_void) -> u64 {
-    world().memory.translate(memory.addr())
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn qaeMemMapContiguousIova(memory: *mut c_void, bytes: usize) -> u64 {
-    started().map_or(0, |world| world.memory.map(memory.addr(), bytes))
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn qaeMemUnmapContiguousIova(memory: *mut c_void, bytes: usize) -> c_int {
-    world().unmap(memory.addr(), bytes)
 }
