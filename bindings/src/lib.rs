@@ -9,3 +9,4 @@ pub mod idxd;
 pub mod isal;
 pub mod qat;
 pub mod qatzip;
+pub mod vendor;

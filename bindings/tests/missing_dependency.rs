@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pageferry_bindings::qat::library::NAMES as LIBQAT_NAMES;
-use pageferry_bindings::qatzip::library::{Libqatzip, LoadError, NAMES};
+use pageferry_bindings::qatzip::library::{Libqatzip, NAMES};
+use pageferry_bindings::vendor::LoadError;
 
 /// QATzip in the folder that packages were unpacked into.
 fn unpacked() -> Option<PathBuf> {

@@ -1,46 +1,22 @@
 //! The loaded library: its functions, as `cpa_dc.h`, `icp_sal_user.h`, `icp_sal_poll.h` and `qae_mem.h` declare them.
 
-use std::ffi::{CStr, OsStr, OsString, c_char, c_int, c_void};
-use std::mem::ManuallyDrop;
+use std::ffi::{OsStr, OsString, c_char, c_int, c_void};
 use std::sync::Arc;
-
-use libloading::Library;
 
 use super::cpa::{BufferList, CpaStatus, InstanceHandle, InstanceInfo, NotifyFn, TranslateFn};
 use super::dc::{CallbackFn, Capabilities, OpData, Results, SessionHandle, SessionSetup};
+use crate::vendor::{LoadError, Loaded, Vendors};
 
 /// The names by which the dynamic linker may find the library, newest first: that of qatlib from 23.08 on, those before,
 /// and that of the out-of-tree driver's package.
 pub const NAMES: [&str; 4] = ["libqat.so.4", "libqat.so.3", "libqat.so.2", "libqat_s.so"];
 
-/// Why the library cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoadError {
-    /// The dynamic linker did not find or accept any of the files.
-    #[error(
-        "{} cannot be loaded ({source}): install the vendor's library (Debian from trixie on: libqat4 and libusdm0, \
-         Fedora: qatlib)", names.join(", ")
-    )]
-    NotFound {
-        /// The names or paths that were tried.
-        names: Vec<String>,
-        /// What the dynamic linker said of the first.
-        source: libloading::Error,
-    },
-    /// The file is a library, but not this one.
-    #[error(
-        "{name} has no function {symbol}: it is not the vendor's libqat, or one without data compression"
-    )]
-    MissingSymbol {
-        /// The name or path that was loaded.
-        name: String,
-        /// The function that was looked for.
-        symbol: &'static str,
-        /// What the dynamic linker said.
-        source: libloading::Error,
-    },
-}
+/// In messages.
+const VENDORS: Vendors = Vendors {
+    name: "libqat",
+    packages: "Debian from trixie on: libqat4 and libusdm0, Fedora: qatlib",
+    otherwise: "one without data compression",
+};
 
 /// Declares the functions of the library, and how they are found in it.
 macro_rules! functions {
@@ -59,17 +35,15 @@ macro_rules! functions {
             pub unmap_memory: Option<unsafe extern "C" fn(*mut c_void, usize) -> c_int>,
             name: String,
             stand_in: Option<String>,
-            _library: ManuallyDrop<Library>,
         }
 
-        fn bind(library: Library, name: String) -> Result<Libqat, LoadError> {
+        fn bind(loaded: &Loaded) -> Result<Libqat, LoadError> {
             Ok(Libqat {
-                $($name: required(&library, &name, stringify!($symbol))?,)*
-                map_memory: optional(&library, "qaeMemMapContiguousIova"),
-                unmap_memory: optional(&library, "qaeMemUnmapContiguousIova"),
-                stand_in: stand_in(&library),
-                name,
-                _library: ManuallyDrop::new(library),
+                $($name: loaded.required(stringify!($symbol))?,)*
+                map_memory: loaded.optional("qaeMemMapContiguousIova"),
+                unmap_memory: loaded.optional("qaeMemUnmapContiguousIova"),
+                stand_in: loaded.stand_in(),
+                name: loaded.name().to_owned(),
             })
         }
     };
@@ -137,7 +111,7 @@ impl Libqat {
         Self::load_first(&NAMES.map(OsString::from))
     }
 
-    /// Loads the library by a name or path.
+    /// Loads the library by a name or path. Of a path, `libusdm` is taken from the same folder if it is there.
     ///
     /// # Errors
     /// See [`LoadError`].
@@ -146,17 +120,7 @@ impl Libqat {
     }
 
     fn load_first(names: &[OsString]) -> Result<Arc<Self>, LoadError> {
-        let mut first = None;
-        for name in names {
-            // SAFETY: the vendor's initialisers have no precondition. That the name stands for the vendor's library is the
-            // caller's, and the system's, word.
-            match unsafe { Library::new(name) } {
-                Ok(library) => return bind(library, name.to_string_lossy().into_owned()).map(Arc::new),
-                Err(error) => first = first.or(Some(error)),
-            }
-        }
-        let names = names.iter().map(|name| name.to_string_lossy().into_owned()).collect();
-        Err(LoadError::NotFound { names, source: first.unwrap_or(libloading::Error::DlOpenUnknown) })
+        bind(&Loaded::first(VENDORS, names)?).map(Arc::new)
     }
 
     /// The name or path that was loaded.
@@ -171,26 +135,4 @@ impl Libqat {
     pub fn stand_in(&self) -> Option<&str> {
         self.stand_in.as_deref()
     }
-}
-
-fn required<T: Copy>(library: &Library, name: &str, symbol: &'static str) -> Result<T, LoadError> {
-    // SAFETY: the vendor's header declares the function with the type of the field it is kept in.
-    let found = unsafe { library.get::<T>(symbol) };
-    found.map(|function| *function).map_err(|source| LoadError::MissingSymbol {
-        name: name.to_owned(),
-        symbol,
-        source,
-    })
-}
-
-fn optional<T: Copy>(library: &Library, symbol: &str) -> Option<T> {
-    // SAFETY: as in `required`.
-    unsafe { library.get::<T>(symbol) }.ok().map(|function| *function)
-}
-
-fn stand_in(library: &Library) -> Option<String> {
-    let name: unsafe extern "C" fn() -> *const c_char = optional(library, "pageferry_stand_in")?;
-    // SAFETY: a stand-in is pageferry's own, and returns a string that is never freed.
-    let name = unsafe { CStr::from_ptr(name()) };
-    Some(name.to_string_lossy().into_owned())
 }

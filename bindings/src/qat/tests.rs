@@ -5,7 +5,8 @@ use std::mem::{align_of, offset_of, size_of};
 
 use super::cpa::{BufferList, CpaStatus, FlatBuffer, InstanceInfo, PhysicalInstance};
 use super::dc::{Capabilities, OpData, ReqStatus, Results, SessionSetup, SkipData};
-use super::library::{Libqat, LoadError};
+use super::library::Libqat;
+use crate::vendor::LoadError;
 
 #[test]
 fn a_library_that_is_not_there_is_an_error_that_names_the_package() {

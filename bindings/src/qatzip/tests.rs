@@ -5,9 +5,10 @@ use std::ffi::OsStr;
 use std::mem::{align_of, offset_of, size_of};
 
 use super::layout::{CommonParameters, DeflateParameters, ExtendedDeflateParameters, RawSession};
-use super::library::{Libqatzip, LoadError};
+use super::library::Libqatzip;
 use super::session::bound;
 use super::status::QzStatus;
+use crate::vendor::LoadError;
 
 #[test]
 fn sessions_and_parameters_are_laid_out_as_the_header_says() {

@@ -9,9 +9,8 @@ use super::{Ended, accelbench, ended, image, run};
 
 /// Snapshots of a guest, as accelbench takes them.
 fn snapshots(folder: &Path) -> String {
-    let pages = |changed: u8| {
-        (0..600).map(|page| if page % 7 == 0 { 0 } else { (page % 250) as u8 + changed }).collect()
-    };
+    let byte = |page: usize| u8::try_from(page % 250).expect("less than 250");
+    let pages = |changed| (0..600).map(|page| if page % 7 == 0 { 0 } else { byte(page) + changed }).collect();
     let names = [("0.ram", 1), ("1.ram", 2), ("2.ram", 3)];
     let images = names.map(|(name, changed)| {
         let pages: Vec<u8> = pages(changed);
