@@ -4,6 +4,7 @@
 //! None of them calls another: a process may have more than one copy of them.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::sync::atomic::Ordering;
 
 use pageferry_bindings::qat::cpa::{
     BufferList, CpaStatus, FALSE, InstanceHandle, InstanceInfo, NotifyFn, PhysicalInstance, TRUE, TranslateFn,
@@ -80,6 +81,12 @@ unsafe extern "C" fn pageferry_stand_in_report(json: *mut u8, room: usize) -> us
 #[unsafe(no_mangle)]
 extern "C" fn pageferry_stand_in_ticks() -> u64 {
     world().ticks_inside()
+}
+
+/// Keeps a device that restarts from being closed, once its callers were told, or no longer does.
+#[unsafe(no_mangle)]
+extern "C" fn pageferry_stand_in_hold(hold: bool) {
+    world().held.store(hold, Ordering::Release);
 }
 
 #[unsafe(no_mangle)]
