@@ -7,17 +7,16 @@ use std::time::Duration;
 
 use pageferry_accel::codec::deflate::Window;
 use pageferry_accel::cpu::{Cpu, CpuConfig};
-use pageferry_accel::dma::Arena;
-use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::guest::GuestRam;
 use pageferry_accel::method::Method;
 use pageferry_accel::qat::QatConfig;
-use pageferry_accel::queue::{Accelerator, Attachment, Completion, Failure, Queue, RefusalReason};
-use pageferry_accel::request::{Direction, Request};
+use pageferry_accel::queue::{Completion, Failure, Queue, RefusalReason};
+use pageferry_accel::request::Request;
 use pageferry_accel::run::Run;
 use pageferry_accel::units::{PageCount, PageIndex, PageSize};
 use pageferry_qat_stand_in::Config;
 use pageferry_qat_stand_in::fault::{Fault, FaultPlan, When};
+use pageferry_tests::bench::{Bench, completed, submit};
 use pageferry_tests::guest::{fill, guest, page_bytes, pages};
 use pageferry_tests::qat::{QatStandIn, patient};
 use pageferry_tests::single::{Single, payload};
@@ -25,71 +24,11 @@ use pageferry_tests::watchdog::Watchdog;
 
 const PAGES: u64 = 700;
 
-/// What queues work with, and requests for them.
-struct Bench {
-    attachment: Attachment,
-}
-
-impl Bench {
-    fn new(ram: &Arc<GuestRam>, max_pages: PageCount) -> Self {
-        let bytes = ram.page_size().bytes_of(max_pages);
-        let attachment = Attachment {
-            ram: Arc::clone(ram),
-            doorbell: Arc::new(Doorbell::default()),
-            max_pages,
-            payloads: Arc::new(Arena::new(256, bytes).expect("memory for payloads")),
-            baselines: None,
-            deflate_window: Window::Kib32,
-        };
-        Self { attachment }
-    }
-
-    fn open(&self, accelerator: &dyn Accelerator) -> Box<dyn Queue> {
-        accelerator.open(&self.attachment).expect("an instance that opens").remove(0)
-    }
-
-    fn request(&self) -> Box<Request> {
-        let buffer = self.attachment.buffer().expect("memory for a payload");
-        Box::new(Request::new(self.attachment.max_pages, buffer))
-    }
-
-    /// To encode `pages` pages from `first` on.
-    fn encode(&self, first: u64, pages: u32) -> Box<Request> {
-        let mut request = self.request();
-        request.method = Method::Deflate;
-        request.runs.push(Run::data(PageIndex(first), PageCount(pages)));
-        request
-    }
-
-    /// To decode what `sent` has.
-    fn decode(&self, sent: &Request) -> Box<Request> {
-        let mut request = self.request();
-        (request.direction, request.method) = (Direction::Decode, sent.method);
-        request.runs.extend_from_slice(&sent.runs);
-        request.segments.extend_from_slice(&sent.segments);
-        (request.checksum_kind, request.checksum) = (sent.checksum_kind, sent.checksum);
-        let payload = payload(sent);
-        request.payload.buffer()[..payload.len()].copy_from_slice(&payload);
-        request.payload.set_filled(payload.len());
-        request
-    }
-}
-
 /// A guest without a zero page, so that every request is the device's.
 fn source() -> Arc<GuestRam> {
     let ram = guest(PAGES, PageSize::Kib4);
     pages(&ram).for_each(|page| ram.copy_in(page, &[7; 4096]));
     ram
-}
-
-/// Polls until so many requests came back.
-fn completed(queue: &dyn Queue, requests: usize) -> Vec<Completion> {
-    let mut completions = Vec::new();
-    while completions.len() < requests {
-        queue.poll(&mut completions);
-        thread::yield_now();
-    }
-    completions
 }
 
 /// Until a device that was lost certainly writes no more.
@@ -110,15 +49,6 @@ fn is_deadline(completion: &Completion) -> bool {
 
 fn is_device(completion: &Completion) -> bool {
     matches!(completion.result, Err(Failure::Device { .. }))
-}
-
-/// Submits a request until it is taken.
-fn submit(queue: &dyn Queue, mut request: Box<Request>, completions: &mut Vec<Completion>) {
-    while let Err(refused) = queue.submit(request) {
-        request = refused.request;
-        queue.poll(completions);
-        thread::yield_now();
-    }
 }
 
 /// Submits a request until the queue says that it is gone.
