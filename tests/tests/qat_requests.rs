@@ -8,7 +8,7 @@ use pageferry_accel::baseline::{Baseline, BaselineCache, Known};
 use pageferry_accel::checksum::ChecksumKind;
 use pageferry_accel::guest::GuestRam;
 use pageferry_accel::method::Method;
-use pageferry_accel::qat::QatConfig;
+use pageferry_accel::qat::{Huffman, QatConfig};
 use pageferry_accel::queue::Queue;
 use pageferry_accel::request::{Direction, Request};
 use pageferry_accel::run::{Run, Segment};
@@ -124,6 +124,39 @@ fn memory_that_one_queue_mapped_is_mapped_again_for_the_next() {
         result.unwrap();
         assert_eq!(request.detours.copied, 0);
     }
+}
+
+#[test]
+fn codes_are_made_for_the_data_unless_fixed_ones_are_asked_for() {
+    let qat = QatStandIn::new(Config::default());
+    let ram = guest(32, PageSize::Kib4);
+    // Few letters in no order: nothing to match, and codes of their own are shorter by half.
+    let mut noise = Noise(3);
+    for page in 0..8 {
+        let bytes: Vec<u8> = (0..4096).map(|_| b"abcdefgh"[usize::from(noise.byte() % 8)]).collect();
+        ram.copy_in(PageIndex(page), &bytes);
+    }
+    let bench = Bench::new(&ram, PageCount(8));
+    let bytes = |huffman| {
+        let queue = bench.open(&*qat.accelerator(QatConfig { huffman, instances: Some(1), ..patient() }));
+        let (request, result) = run(&*queue, bench.encode(0, 8));
+        result.unwrap();
+        request.payload.len()
+    };
+    assert!(bytes(Huffman::Dynamic) < bytes(Huffman::Static));
+}
+
+#[test]
+fn queues_are_on_the_nodes_of_their_devices_and_as_many_as_were_asked_for() {
+    let qat = QatStandIn::new(Config { instances: 4, nodes: vec![1, 0], ..Config::default() });
+    let bench = Bench::new(&source(), PageCount(8));
+    let accelerator = qat.accelerator(QatConfig { instances: Some(3), ..patient() });
+    let queues = accelerator.open(&bench.attachment).unwrap();
+    assert_eq!(queues.iter().map(|queue| queue.numa_node()).collect::<Vec<_>>(), [Some(1), Some(0), Some(1)]);
+    assert_eq!(accelerator.capabilities().queues, 3);
+    let rest = || qat.accelerator(patient()).open(&bench.attachment).map(|queues| queues.len());
+    assert_eq!(rest().unwrap(), 1, "one is left, and then given back");
+    assert_eq!(rest().unwrap(), 1);
 }
 
 /// There is no payload but those that the queue and the request begin with.
