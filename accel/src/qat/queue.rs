@@ -217,16 +217,9 @@ impl Queue {
             // It is kept for ever: the device may write to what it was given at any time.
             let mut flight = busy.swap_remove(index);
             if let Some(mut request) = flight.request.take() {
-                let fresh = request.surrender_buffers();
-                let result = Err(fresh.map_or_else(
-                    |error| {
-                        self.work.failed(format!(
-                            "it does not answer, and there is no memory beside its own: {error}"
-                        ))
-                    },
-                    |()| Failure::Uncontained { device },
-                ));
-                completions.push(Completion { request, result });
+                // Without memory for another payload it keeps the one that it has, which the device only reads.
+                let _ = request.surrender_buffers();
+                completions.push(Completion { request, result: Err(Failure::Uncontained { device }) });
             }
             keep_for_ever((flight, self.attachment.clone(), Arc::clone(&self.work.started)));
             return true;
