@@ -1,6 +1,7 @@
 //! What the tests across crates share: guests and who writes to them, both ends of a migration, devices and peers that
 //! misbehave.
 
+pub mod bench;
 pub mod counting;
 pub mod flaky;
 pub mod guest;

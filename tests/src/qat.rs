@@ -32,6 +32,11 @@ impl QatStandIn {
         self.stand_in.configure(config);
     }
 
+    /// Has a device that restarts not be closed yet, or has it be closed.
+    pub fn hold_restarts(&self, hold: bool) {
+        self.stand_in.hold_restarts(hold);
+    }
+
     /// Whether anybody holds its service in this process.
     #[must_use]
     pub fn is_in_use(&self) -> bool {

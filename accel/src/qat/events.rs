@@ -2,12 +2,16 @@
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{PoisonError, RwLock};
 
-use pageferry_bindings::qat::cpa::{InstanceEvent, InstanceHandle};
+use pageferry_bindings::qat::cpa::{CpaStatus, InstanceEvent, InstanceHandle};
 
 /// What happened to an instance's device, counted by whoever looks for events.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Events {
+    /// Whether the device is up. The library takes a device away that restarts, rings and registers, once it has told of that,
+    /// and looks whether anybody is using them no more than once: whoever calls it holds this to be read.
+    up: RwLock<bool>,
     restarting: AtomicU32,
     restarted: AtomicU32,
     fatal: AtomicU32,
@@ -22,6 +26,18 @@ pub(super) struct Seen {
 }
 
 impl Events {
+    /// Of a device that is up.
+    pub(super) fn new() -> Self {
+        let (restarting, restarted, fatal) = Default::default();
+        Self { up: RwLock::new(true), restarting, restarted, fatal }
+    }
+
+    /// Calls the library, of which the device is not taken away meanwhile; or says that it restarts.
+    pub(super) fn while_up(&self, call: impl FnOnce() -> CpaStatus) -> CpaStatus {
+        let up = self.up.read().unwrap_or_else(PoisonError::into_inner);
+        if *up { call() } else { CpaStatus::RESTARTING }
+    }
+
     /// By now.
     pub(super) fn now(&self) -> Seen {
         Seen {
@@ -36,6 +52,8 @@ impl Events {
 pub(super) extern "C" fn notified(_: InstanceHandle, cell: *mut c_void, event: InstanceEvent) {
     // SAFETY: the cell is an `Events` that lives until nobody is told by it any more.
     let events = unsafe { &*cell.cast::<Events>() };
+    // Waits until nobody is in the library, and keeps everybody out before it returns to take the device away.
+    let mut up = events.up.write().unwrap_or_else(PoisonError::into_inner);
     let count = match event {
         InstanceEvent::RESTARTING => &events.restarting,
         InstanceEvent::RESTARTED => &events.restarted,
@@ -43,4 +61,7 @@ pub(super) extern "C" fn notified(_: InstanceHandle, cell: *mut c_void, event: I
         _ => return,
     };
     count.fetch_add(1, Relaxed);
+    if event != InstanceEvent::FATAL_ERROR {
+        *up = event == InstanceEvent::RESTARTED;
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use pageferry_bindings::qat::cpa::CpaStatus;
 
+use super::events::Seen;
 use super::instance::Started;
 use super::operation::Answer;
 use super::slot::Slot;
@@ -59,12 +60,12 @@ impl Flight {
     }
 
     /// Hands over what was posted and is not yet handed over.
-    pub(super) fn offer(&mut self, started: &Arc<Started>, direction: Direction) -> Offer {
-        while self.failure.is_none() && self.taken < self.slot.operations() {
+    pub(super) fn offer(&mut self, started: &Arc<Started>, seen: Seen, direction: Direction) -> Offer {
+        while self.failure.is_none() && !self.abandoned && self.taken < self.slot.operations() {
             // SAFETY: the operation is in the slot, which stays until it is answered or known to be over, and so does what its
             // lists name: guest memory and payloads by the attachment, the request's payload by this flight. The queue's lock
             // makes this the only thread.
-            match unsafe { started.submit(direction, self.slot.operation(self.taken)) } {
+            match unsafe { started.submit(seen, direction, self.slot.operation(self.taken)) } {
                 CpaStatus::SUCCESS => self.taken += 1,
                 CpaStatus::RETRY => return Offer::Full,
                 CpaStatus::RESTARTING | CpaStatus::FAIL | CpaStatus::FATAL if self.taken == 0 => {
@@ -92,7 +93,7 @@ impl Flight {
             }
             self.over += 1;
         }
-        self.failure.is_some() || self.taken == self.slot.operations()
+        self.failure.is_some() || self.abandoned || self.taken == self.slot.operations()
     }
 
     /// Whether the device has nothing of it any more, whatever is still to be handed over.

@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pageferry_bindings::qat::cpa::{BufferList, CpaStatus, InstanceHandle};
 use pageferry_bindings::qat::dc::{
@@ -46,6 +47,8 @@ unsafe impl Sync for Started {}
 struct Session {
     setup: SessionSetup,
     memory: Pinned,
+    /// Whether the library has something in the memory, which it then looks for there.
+    made: AtomicBool,
 }
 
 impl Started {
@@ -77,7 +80,7 @@ impl Started {
             slots.chain([&compress.memory, &decompress.memory]).chain(&intermediate).collect();
         let registered = reach.register(&pinned);
         start(&library, &name, handle, &intermediate)?;
-        let events = Arc::into_raw(Arc::new(Events::default()));
+        let events = Arc::into_raw(Arc::new(Events::new()));
         let reach = Arc::clone(reach);
         let started = Self {
             name,
@@ -92,7 +95,7 @@ impl Started {
         // SAFETY: the cell lives until the notification is taken back, in `drop`.
         let status = unsafe { (library.set_notification)(handle, Some(notified), events as *mut c_void) };
         check(&started.name, "be told of events", status)?;
-        let status = started.init_sessions();
+        let status = started.init_sessions(Seen::default());
         check(&started.name, "open its sessions", status)?;
         Ok(started)
     }
@@ -120,13 +123,22 @@ impl Started {
         self.claim.instance().handle.0
     }
 
-    /// Makes both sessions anew, as after a restart, with nothing in flight.
-    pub(super) fn init_sessions(&self) -> CpaStatus {
+    /// Calls the library, unless the device restarts, or did so since `seen`.
+    fn while_up(&self, seen: Seen, call: impl FnOnce() -> CpaStatus) -> CpaStatus {
+        let events = self.cell();
+        events.while_up(|| {
+            let restarted = events.now().restarting != seen.restarting;
+            if restarted { CpaStatus::RESTARTING } else { call() }
+        })
+    }
+
+    /// Makes both sessions anew, as after a restart that was `seen`, with nothing in flight.
+    pub(super) fn init_sessions(&self, seen: Seen) -> CpaStatus {
         let init = |session: &Session| {
             let mut setup = session.setup;
             let callback: Option<CallbackFn> = Some(operation::answered);
             // SAFETY: the memory is the driver's own, as long as was asked for, and stays until the instance is stopped.
-            unsafe {
+            let status = unsafe {
                 let memory = session.memory.at(0).cast();
                 (self.library().init_session)(
                     self.handle(),
@@ -135,27 +147,34 @@ impl Started {
                     ptr::null_mut(),
                     callback,
                 )
-            }
+            };
+            session.made.fetch_or(status == CpaStatus::SUCCESS, Relaxed);
+            status
         };
-        match init(&self.compress) {
+        self.while_up(seen, || match init(&self.compress) {
             CpaStatus::SUCCESS => init(&self.decompress),
             refused => refused,
-        }
+        })
     }
 
-    /// Hands an operation over.
+    /// Hands an operation over, unless the device restarted since `seen`, of which its sessions are.
     ///
     /// # Safety
     /// The operation, and all that its lists name, stays where it is, and nobody else's, until it is answered or known to be
     /// over. No other thread hands one to this instance at the same time.
-    pub(super) unsafe fn submit(&self, direction: Direction, operation: *mut Operation) -> CpaStatus {
+    pub(super) unsafe fn submit(
+        &self,
+        seen: Seen,
+        direction: Direction,
+        operation: *mut Operation,
+    ) -> CpaStatus {
         let library = self.library();
         let (call, session) = match direction {
             Direction::Encode => (library.compress, &self.compress),
             Direction::Decode => (library.decompress, &self.decompress),
         };
         // SAFETY: the caller vouches for the operation; the session is open.
-        unsafe {
+        self.while_up(seen, || unsafe {
             call(
                 self.handle(),
                 session.memory.at(0).cast(),
@@ -165,7 +184,7 @@ impl Started {
                 &raw mut (*operation).results,
                 operation.cast(),
             )
-        }
+        })
     }
 
     /// Has operations answered that are done. By one thread at a time.
@@ -174,35 +193,45 @@ impl Started {
     /// Every operation in flight is still where it was handed over.
     pub(super) unsafe fn poll(&self) -> CpaStatus {
         // SAFETY: the caller vouches for the operations.
-        unsafe { (self.library().poll_instance)(self.handle(), 0) }
+        self.cell().while_up(|| unsafe { (self.library().poll_instance)(self.handle(), 0) })
     }
 
-    /// Looks for events of any device.
+    /// Has events of any device looked for.
     pub(super) fn look_for_events(&self) {
-        self.claim.service().look_for_events();
+        self.claim.service().watch().look();
     }
 
-    /// What happened to this instance's device so far.
-    ///
-    /// An event is told of while the library still deals with it. One that is new is only shown once that is over: then a
-    /// device that restarts has been closed, and writes nowhere.
-    pub(super) fn events(&self, seen: Seen) -> Seen {
+    fn cell(&self) -> &Events {
         // SAFETY: the cell lives as long as `self`.
-        let events = unsafe { &*self.events };
-        if events.now() == seen { seen } else { self.claim.service().between_events(|| events.now()) }
+        unsafe { &*self.events }
+    }
+
+    /// What happened to this instance's device so far, which was `seen` up to there.
+    ///
+    /// An event is told of while the library still deals with it. One that is new is only shown once that is over, and nothing
+    /// until then: a device that restarts has been closed after it, and writes nowhere.
+    pub(super) fn events(&self, seen: Seen) -> Option<Seen> {
+        let events = self.cell();
+        if events.now() == seen {
+            return Some(seen);
+        }
+        self.claim.service().watch().try_between(|| events.now())
     }
 }
 
 impl Drop for Started {
     fn drop(&mut self) {
         let (library, handle) = (self.library(), self.handle());
-        self.claim.service().between_events(|| {
+        self.claim.service().watch().between(|| {
             // SAFETY: nothing is in flight, or the queue would have kept this for ever. What is refused here is refused since
             // the device restarts, which ends sessions too.
             unsafe {
                 (library.set_notification)(handle, None, ptr::null_mut());
-                (library.remove_session)(handle, self.compress.memory.at(0).cast());
-                (library.remove_session)(handle, self.decompress.memory.at(0).cast());
+                for session in [&self.compress, &self.decompress] {
+                    if session.made.load(Relaxed) {
+                        (library.remove_session)(handle, session.memory.at(0).cast());
+                    }
+                }
                 (library.stop_instance)(handle);
                 // Nobody is told by it any more.
                 drop(Arc::from_raw(self.events));
@@ -225,7 +254,7 @@ impl Session {
             unsafe { (library.session_size)(handle, &raw mut setup, &raw mut bytes, &raw mut context) };
         check(name, "ask for a session's size", status)?;
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        Ok(Self { setup, memory: Pinned::new(library, name, bytes, node)? })
+        Ok(Self { setup, memory: Pinned::new(library, name, bytes, node)?, made: AtomicBool::new(false) })
     }
 }
 

@@ -22,11 +22,13 @@ mod reach;
 mod refusal;
 pub mod service;
 mod slot;
+mod watch;
 mod way;
 mod work;
 
 use std::sync::Arc;
 
+use pageferry_bindings::qat::cpa::MAX_BUFFERS;
 use pageferry_bindings::qat::library::Libqat;
 
 use crate::codec::deflate::Window;
@@ -92,7 +94,9 @@ impl Qat {
         let (handle, node) = (claim.instance().handle.0, claim.instance().node);
         let max_pages = attachment.max_pages.as_usize();
         let request_bytes = attachment.ram.page_size().bytes_of(attachment.max_pages);
-        let place_bytes = if reach.holds(&attachment.dma_ranges()) { 0 } else { request_bytes };
+        // A run may be a page, and more of them than a list holds are copied where they may not be parted: in a segment.
+        let in_place = reach.holds(&attachment.dma_ranges()) && attachment.max_pages.0 < MAX_BUFFERS;
+        let place_bytes = if in_place { 0 } else { request_bytes };
         let layout = Layout::new(&library, name, handle, max_pages, place_bytes)?;
         let slot = |_| SlotMemory::new(&library, name, &layout, node);
         let memory = (0..self.config.requests).map(slot).collect::<Result<Vec<_>, _>>()?;

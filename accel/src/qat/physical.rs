@@ -42,10 +42,20 @@ impl Frames {
             .is_ok_and(|text| text.trim() == "0");
         let shift = pinned_page_shift(&maps, range, locked_ones_stay)?;
         let map = File::open(PAGEMAP).ok()?;
-        let pages = (0..range.bytes).step_by(1 << shift);
-        let addresses =
-            pages.map(|offset| physical(&map, range.host.offset(offset))).collect::<Option<_>>()?;
-        Some(Self { start: range.host, bytes: range.bytes, shift, addresses })
+        Self::of_pages(range, shift, |page| physical(&map, page))
+    }
+
+    /// The frames of the pages that hold a range, which need not begin with the first of them.
+    fn of_pages(
+        range: &DmaRange,
+        shift: u32,
+        physical: impl FnMut(HostAddress) -> Option<u64>,
+    ) -> Option<Self> {
+        let start = HostAddress(range.host.0 >> shift << shift);
+        let bytes = range.bytes + usize::try_from(range.host.0 - start.0).ok()?;
+        let pages = (0..bytes).step_by(1 << shift).map(|offset| start.offset(offset));
+        let addresses = pages.map(physical).collect::<Option<_>>()?;
+        Some(Self { start, bytes, shift, addresses })
     }
 
     /// The driver's own memory, which follows itself.
@@ -185,6 +195,22 @@ VmFlags: rd wr mr mw me ac
         assert_eq!(of(0x7f00_0020_0000, (2 << 20) + 4096, true), Some(12), "the smaller pages decide");
         assert_eq!(of(0x7f00_0040_0000, 3 << 12, true), None, "its last page is not locked");
         assert_eq!(of(0x6f00_0000_0000, 4096, true), None, "nothing is mapped there");
+    }
+
+    #[test]
+    fn a_range_that_begins_within_a_huge_page_has_the_frames_of_that_page() {
+        const HUGE: u64 = 2 << 20;
+        // Backwards, so that no page follows the one before it.
+        let physical = |page: HostAddress| {
+            assert_eq!(page.0 % HUGE, 0, "a huge page has one frame");
+            Some((1 << 40) - page.0)
+        };
+        let start = 3 * HUGE + 0xc_0000;
+        let frames = Frames::of_pages(&range(start, 2 << 20), 21, physical).unwrap();
+        assert_eq!(frames.translate(HostAddress(start)), Some((1 << 40) - 3 * HUGE + 0xc_0000));
+        assert_eq!(frames.translate(HostAddress(4 * HUGE)), Some((1 << 40) - 4 * HUGE));
+        assert_eq!(frames.contiguous(HostAddress(start), 2 << 20), Some((2 << 20) - 0xc_0000));
+        assert_eq!(frames.contiguous(HostAddress(start + HUGE), 1), None);
     }
 
     #[test]

@@ -55,8 +55,13 @@ enum Condition {
 }
 
 impl Condition {
-    /// Whether a device in this condition writes no more for a flight whose operations are all answered.
-    fn has_settled(self, flight: &Flight) -> bool {
+    /// Whether a device in this condition has certainly done with a flight whose operations are all answered: what the library
+    /// ended in its place may still be written to, for a moment.
+    fn has_settled(&mut self, flight: &Flight) -> bool {
+        if flight.abandoned && *self == Self::Open {
+            // The answers came before the event that they come of.
+            *self = Self::Lost(Instant::now());
+        }
         match self {
             Self::Lost(since) if flight.abandoned => since.elapsed() >= LINGER,
             Self::Lost(_) | Self::Open | Self::Restarting => true,
@@ -102,8 +107,7 @@ impl Queue {
             state = self.lock();
             state.free_late();
         }
-        self.follow_events(&mut state);
-        match state.condition {
+        match self.follow_events(&mut state) {
             Condition::Open => state.idle.pop().ok_or(RefusalReason::Full),
             Condition::Lost(_) | Condition::Restarting => Err(RefusalReason::Gone),
         }
@@ -117,42 +121,37 @@ impl Queue {
         self.work.started.look_for_events();
     }
 
-    /// Acts upon what happened to the device since it was last asked.
-    fn follow_events(&self, state: &mut State) {
+    /// Acts upon what happened to the device since it was last asked, and says what it is up to. While the library takes care of
+    /// an event, which may last, that is a restart, and is acted upon later.
+    fn follow_events(&self, state: &mut State) -> Condition {
         let started = &self.work.started;
-        let events = started.events(state.seen);
+        let Some(events) = started.events(state.seen) else { return Condition::Restarting };
         if events == state.seen {
-            return;
+            return state.condition;
         }
         if events.fatal != state.seen.fatal {
             state.condition = Condition::Lost(Instant::now());
         }
         if events.restarting != state.seen.restarting {
             state.condition = Condition::Restarting;
-            for mut flight in mem::take(&mut state.busy) {
-                let done = flight.look() && !flight.abandoned;
-                let result = if done {
-                    self.complete(&mut flight)
-                } else {
-                    Err(self.work.failed("its device restarted"))
-                };
-                let completion = state.land(flight, result);
+            while let Some(flight) = state.busy.pop() {
+                let completion = state.land(flight, Err(self.work.failed("its device restarted")));
                 state.ended.extend(completion);
             }
-            for flight in mem::take(&mut state.late) {
+            while let Some(flight) = state.late.pop() {
                 state.free(flight);
             }
         }
-        let seen = Seen { restarted: state.seen.restarted, ..events };
-        let restarted = events.restarted != state.seen.restarted;
-        // Sessions that cannot be opened yet are tried again, as the event is still news then.
-        let open = restarted
-            && state.condition == Condition::Restarting
-            && started.init_sessions() == CpaStatus::SUCCESS;
-        state.seen = if open { events } else { seen };
-        if open {
-            state.condition = Condition::Open;
+        let Seen { restarted, .. } = mem::replace(&mut state.seen, events);
+        if state.condition == Condition::Restarting && events.restarted != restarted {
+            if started.init_sessions(events) == CpaStatus::SUCCESS {
+                state.condition = Condition::Open;
+            } else {
+                // Sessions that cannot be opened yet are tried again, as the event is still news then.
+                state.seen.restarted = restarted;
+            }
         }
+        state.condition
     }
 
     /// What became of a request whose operations are all over.
@@ -188,9 +187,9 @@ impl Queue {
         let now = Instant::now();
         let mut index = 0;
         while index < state.busy.len() {
-            let flight = &state.busy[index];
-            // What the library has ended is over soon.
-            let waits = now < flight.deadline || flight.abandoned;
+            let flight = &mut state.busy[index];
+            // What the library has ended is over soon, if it has ended all of it.
+            let waits = now < flight.deadline || flight.abandoned && flight.is_quiet();
             if waits || !self.give_up(state, index, now, completions) {
                 index += 1;
             }
@@ -218,16 +217,9 @@ impl Queue {
             // It is kept for ever: the device may write to what it was given at any time.
             let mut flight = busy.swap_remove(index);
             if let Some(mut request) = flight.request.take() {
-                let fresh = request.surrender_buffers();
-                let result = Err(fresh.map_or_else(
-                    |error| {
-                        self.work.failed(format!(
-                            "it does not answer, and there is no memory beside its own: {error}"
-                        ))
-                    },
-                    |()| Failure::Uncontained { device },
-                ));
-                completions.push(Completion { request, result });
+                // Without memory for another payload it keeps the one that it has, which the device only reads.
+                let _ = request.surrender_buffers();
+                completions.push(Completion { request, result: Err(Failure::Uncontained { device }) });
             }
             keep_for_ever((flight, self.attachment.clone(), Arc::clone(&self.work.started)));
             return true;
@@ -261,9 +253,9 @@ impl State {
             let direction = flight.request.as_ref().map_or(Direction::Encode, |request| request.direction);
             if self.condition == Condition::Open {
                 // What is refused, is offered again or makes the request fail.
-                flight.offer(&work.started, direction);
+                flight.offer(&work.started, self.seen, direction);
             }
-            if flight.look() && self.is_settled(*index) {
+            if flight.look() && self.condition.has_settled(flight) {
                 return Some(self.busy.swap_remove(*index));
             }
             *index += 1;
@@ -271,23 +263,16 @@ impl State {
         None
     }
 
-    /// Whether the device has certainly done with a flight that is over: what the library ended in its place may still be
-    /// written to, for a moment.
-    fn is_settled(&mut self, index: usize) -> bool {
-        if self.busy[index].abandoned && self.condition == Condition::Open {
-            // The answers came before the event that they come of.
-            self.condition = Condition::Lost(Instant::now());
-        }
-        self.condition.has_settled(&self.busy[index])
-    }
-
     /// Takes back the slots that late answers have come for.
     fn free_late(&mut self) {
-        let condition = self.condition;
-        let over = |flight: &mut Box<Flight>| flight.is_quiet() && condition.has_settled(flight);
-        while let Some(index) = self.late.iter_mut().position(over) {
-            let flight = self.late.swap_remove(index);
-            self.free(flight);
+        let mut index = 0;
+        while let Some(flight) = self.late.get_mut(index) {
+            if flight.is_quiet() && self.condition.has_settled(flight) {
+                let flight = self.late.swap_remove(index);
+                self.free(flight);
+            } else {
+                index += 1;
+            }
         }
     }
 
@@ -313,15 +298,11 @@ impl queue::Queue for Queue {
             Err(reason) => return Err(Refused { request, reason }),
         };
         let Flight { slot, way, failure, .. } = &mut *flight;
+        // What was posted until it failed is not handed over.
         *failure = way.begin(&self.work, &request, slot).err();
-        if failure.is_some() {
-            // What was posted until then is not for the device.
-            slot.clear();
-        }
         let state = &mut *self.lock();
-        self.follow_events(state);
         let offer = match state.condition {
-            Condition::Open => flight.offer(&self.work.started, request.direction),
+            Condition::Open => flight.offer(&self.work.started, state.seen, request.direction),
             Condition::Lost(_) | Condition::Restarting => Offer::Gone,
         };
         if offer != Offer::Taken && !flight.has_begun() {
@@ -373,12 +354,9 @@ impl Drop for Queue {
             self.tend();
             let state = &mut *self.lock();
             self.follow_events(state);
-            let settled = state
-                .busy
-                .iter_mut()
-                .chain(&mut state.late)
-                .all(|flight| flight.is_quiet() && state.condition.has_settled(flight));
-            if settled {
+            let State { busy, late, condition, .. } = state;
+            let mut flights = busy.iter_mut().chain(late);
+            if flights.all(|flight| flight.is_quiet() && condition.has_settled(flight)) {
                 return;
             }
             if begun.elapsed() >= self.patience {

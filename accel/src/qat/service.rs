@@ -2,8 +2,7 @@
 
 use std::ffi::CString;
 use std::ptr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, Weak};
 
 use pageferry_bindings::qat::cpa::{InstanceHandle, InstanceInfo, TRUE, service};
 use pageferry_bindings::qat::dc::Capabilities;
@@ -11,18 +10,22 @@ use pageferry_bindings::qat::library::Libqat;
 
 use super::config::NAME;
 use super::refusal::{check, refused};
+use super::watch::{Watch, lock};
 use crate::queue::OpenError;
 
 /// The service in this process: one for each library, however often it is started. It ends with the last that holds it.
 pub struct Service {
-    library: Arc<Libqat>,
+    /// Ends before the library is stopped.
+    watch: Watch,
+    up: Up,
     instances: Vec<Instance>,
     passed_over: Vec<String>,
     /// Which instances somebody uses.
     claimed: Mutex<Vec<bool>>,
-    /// When events were last looked for. Held while they are: the library bears one thread at a time.
-    events: Mutex<Instant>,
 }
+
+/// The library, started until this is dropped.
+struct Up(Arc<Libqat>);
 
 /// An instance that pageferry can use, as the library describes it.
 #[derive(Clone, Debug)]
@@ -56,9 +59,6 @@ unsafe impl Send for Handle {}
 // SAFETY: as above.
 unsafe impl Sync for Handle {}
 
-/// How long after a look for events the next one is not worth a register read for each device.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
-
 impl Service {
     /// Brings the service up, under the name of a section of the vendor's configuration; if it is up already, it is that one.
     ///
@@ -69,7 +69,7 @@ impl Service {
         let mut services = lock(&SERVICES);
         services.retain(|service| service.strong_count() > 0);
         // A library that is loaded twice is the same, at the same place.
-        let same = |service: &Arc<Self>| std::ptr::fn_addr_eq(service.library.user_start, library.user_start);
+        let same = |service: &Arc<Self>| std::ptr::fn_addr_eq(service.up.0.user_start, library.user_start);
         if let Some(up) = services.iter().filter_map(Weak::upgrade).find(same) {
             return Ok(up);
         }
@@ -85,13 +85,13 @@ impl Service {
         })?;
         // SAFETY: the name is a C string, which the library copies.
         check(NAME, "start the service", unsafe { (library.user_start)(name.as_ptr()) })?;
-        let mut service = Self {
-            library,
-            instances: Vec::new(),
-            passed_over: Vec::new(),
-            claimed: Mutex::default(),
-            events: Mutex::new(Instant::now()),
-        };
+        let up = Up(library);
+        let watch = Watch::start(&up.0).map_err(|error| {
+            let attempted = "start the thread that looks for events";
+            refused(NAME, attempted, error.to_string(), "let this process have more threads (ulimit -u)")
+        })?;
+        let mut service =
+            Self { watch, up, instances: Vec::new(), passed_over: Vec::new(), claimed: Mutex::default() };
         service.discover()?;
         service.claimed = Mutex::new(vec![false; service.instances.len()]);
         Ok(service)
@@ -100,12 +100,12 @@ impl Service {
     fn discover(&mut self) -> Result<(), OpenError> {
         let mut count = 0;
         // SAFETY: the library writes one number.
-        let status = unsafe { (self.library.instance_count)(&raw mut count) };
+        let status = unsafe { (self.up.0.instance_count)(&raw mut count) };
         check(NAME, "count the instances of data compression", status)?;
         let mut handles = vec![ptr::null_mut(); count.into()];
         if count > 0 {
             // SAFETY: there is room for as many handles as are asked for.
-            let status = unsafe { (self.library.instances)(count, handles.as_mut_ptr()) };
+            let status = unsafe { (self.up.0.instances)(count, handles.as_mut_ptr()) };
             check(NAME, "list the instances of data compression", status)?;
         }
         for (index, handle) in handles.into_iter().enumerate() {
@@ -122,10 +122,10 @@ impl Service {
         let (mut info, mut able) = (Spare::of(InstanceInfo::zeroed()), Spare::of(Capabilities::default()));
         // SAFETY: the library writes one structure; releases have appended fields, and there is room for such.
         check(NAME, "describe an instance", unsafe {
-            (self.library.instance_info)(handle.0, &raw mut info.inner)
+            (self.up.0.instance_info)(handle.0, &raw mut info.inner)
         })?;
         // SAFETY: as above.
-        let status = unsafe { (self.library.capabilities)(handle.0, &raw mut able.inner) };
+        let status = unsafe { (self.up.0.capabilities)(handle.0, &raw mut able.inner) };
         check(NAME, "ask an instance what it can do", status)?;
         let (info, able) = (info.inner, able.inner);
         let name = Some(info.name()).filter(|name| !name.is_empty()).unwrap_or_else(|| format!("dc{index}"));
@@ -156,7 +156,7 @@ impl Service {
     /// The vendor's library.
     #[must_use]
     pub fn library(&self) -> &Arc<Libqat> {
-        &self.library
+        &self.up.0
     }
 
     /// The instances that can be used.
@@ -182,28 +182,16 @@ impl Service {
         .collect()
     }
 
-    /// Looks for events, if none looked a moment ago.
-    pub(super) fn look_for_events(&self) {
-        let Ok(mut last) = self.events.try_lock() else { return };
-        if last.elapsed() >= LOOK_EVERY {
-            // SAFETY: the lock has this call made by one thread at a time. It tells those whose cells still live: a cell is
-            // taken out of the library's hands, under this lock, before it goes.
-            unsafe { (self.library.poll_device_events)() };
-            *last = Instant::now();
-        }
-    }
-
-    /// Does something while no thread is told of events.
-    pub(super) fn between_events<T>(&self, what: impl FnOnce() -> T) -> T {
-        let _looking = lock(&self.events);
-        what()
+    /// Who looks for events.
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
     }
 }
 
-impl Drop for Service {
+impl Drop for Up {
     fn drop(&mut self) {
-        // SAFETY: nothing holds an instance any more.
-        unsafe { (self.library.user_stop)() };
+        // SAFETY: nothing holds an instance any more, and nobody looks for events.
+        unsafe { (self.0.user_stop)() };
     }
 }
 
@@ -240,8 +228,4 @@ impl<T> Spare<T> {
     const fn of(inner: T) -> Self {
         Self { inner, room: [0; 128] }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -82,7 +82,7 @@ impl Default for Config {
             memory: Memory::Iova,
             map: true,
             latency: Duration::ZERO,
-            lingers: Duration::from_millis(1),
+            lingers: Duration::from_millis(10),
             instant: false,
             dynamic: true,
             intermediate_buffers: 0,

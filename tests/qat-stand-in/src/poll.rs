@@ -41,6 +41,7 @@ pub(crate) fn in_callback(call: impl FnOnce()) {
 pub(crate) fn poll(world: &World, handle: InstanceHandle, quota: u32) -> CpaStatus {
     match enter(world, handle) {
         Ok((instance, state)) => {
+            let _inside = world.enter(instance);
             let status = deliver(world, instance, quota, state);
             world.lock().instances[instance].polled = false;
             status

@@ -21,6 +21,7 @@ pub struct StandIn {
     configure: unsafe extern "C" fn(*const u8, usize) -> CpaStatus,
     report: unsafe extern "C" fn(*mut u8, usize) -> usize,
     ticks: unsafe extern "C" fn() -> u64,
+    hold: unsafe extern "C" fn(bool),
 }
 
 impl StandIn {
@@ -43,16 +44,17 @@ impl StandIn {
         let library = Libqat::load_from(path.as_os_str()).expect("the stand-in that was copied");
         // SAFETY: the file is loaded already, so that nothing is initialised; it exports the functions with these types, and
         // stays loaded, as this handle to it does.
-        let (configure, report, ticks) = unsafe {
+        let (configure, report, ticks, hold) = unsafe {
             let own = ManuallyDrop::new(Library::new(&path).expect("the stand-in that was loaded"));
             let of_this_version = "a stand-in of this version";
             (
                 *own.get("pageferry_stand_in_configure").expect(of_this_version),
                 *own.get("pageferry_stand_in_report").expect(of_this_version),
                 *own.get("pageferry_stand_in_ticks").expect(of_this_version),
+                *own.get("pageferry_stand_in_hold").expect(of_this_version),
             )
         };
-        let stand_in = Self { path, library, configure, report, ticks };
+        let stand_in = Self { path, library, configure, report, ticks, hold };
         stand_in.configure(config);
         stand_in
     }
@@ -91,6 +93,13 @@ impl StandIn {
         // SAFETY: so many bytes are there, and the function keeps none of them.
         let status = unsafe { (self.configure)(json.as_ptr(), json.len()) };
         assert_eq!(status, CpaStatus::SUCCESS, "the stand-in cannot be configured: {config:?}");
+    }
+
+    /// Has a device that restarts not be closed once its callers were told of that, as the vendor's library takes its time over
+    /// it, or has it be closed.
+    pub fn hold_restarts(&self, hold: bool) {
+        // SAFETY: the function takes nothing else.
+        unsafe { (self.hold)(hold) };
     }
 
     /// Ticks that instant operations were in the library until now, as [`Report::ticks_inside`] has them, without the report.

@@ -52,6 +52,7 @@ pub(crate) unsafe fn submit(world: &World, call: Call) -> Result<(), CpaStatus> 
     // SAFETY: the caller's word.
     let recover = unsafe { check::options(call.compresses, call.options) }?;
     let instance = world.instance(call.instance)?;
+    let _inside = world.enter(instance);
     if call.session.is_null() || call.results.is_null() {
         return Err(CpaStatus::INVALID_PARAM);
     }

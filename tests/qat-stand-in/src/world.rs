@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use pageferry_bindings::qat::cpa::{CpaStatus, InstanceHandle};
@@ -32,6 +32,10 @@ pub(crate) struct World {
     pub settled: Condvar,
     /// Whether somebody polls for events.
     pub eventful: AtomicBool,
+    /// How many threads submit to each device, or poll it.
+    inside: Vec<AtomicU32>,
+    /// Whether a device that restarts is not closed yet.
+    pub held: AtomicBool,
     /// What instances have in flight whose operations are done at once.
     pub rings: Vec<Ring>,
     clock: Clock,
@@ -39,6 +43,17 @@ pub(crate) struct World {
     violations: Mutex<Vec<String>>,
     /// What this copy was before it was configured anew: threads of the caller's may still be in it.
     _before: Option<&'static World>,
+}
+
+/// A thread that submits to an instance, or polls it.
+pub(crate) struct Inside<'a> {
+    threads: &'a AtomicU32,
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.threads.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 static WORLD: AtomicPtr<World> = AtomicPtr::new(std::ptr::null_mut());
@@ -85,6 +100,8 @@ impl World {
             work: std::iter::repeat_with(Condvar::new).take(config.devices()).collect(),
             settled: Condvar::new(),
             eventful: AtomicBool::new(false),
+            inside: std::iter::repeat_with(AtomicU32::default).take(config.devices()).collect(),
+            held: AtomicBool::new(false),
             rings: (0..config.instances).map(|_| Ring::new(&config)).collect(),
             clock: Clock::start(),
             generation: AtomicUsize::new(before.map_or(1, |world| world.generation() + 1)),
@@ -190,6 +207,18 @@ impl World {
         state.stopping = false;
         self.generation.fetch_add(1, Ordering::Release);
         CpaStatus::SUCCESS
+    }
+
+    /// Counts a thread that submits to an instance, or polls it, until the result is dropped.
+    pub(crate) fn enter(&self, instance: usize) -> Inside<'_> {
+        let threads = &self.inside[self.config.device_of(instance)];
+        threads.fetch_add(1, Ordering::AcqRel);
+        Inside { threads }
+    }
+
+    /// Whether any thread submits to a device, or polls it.
+    pub(crate) fn is_entered(&self, device: usize) -> bool {
+        self.inside[device].load(Ordering::Acquire) > 0
     }
 
     /// Whether an instance has operations whose callback was not called.

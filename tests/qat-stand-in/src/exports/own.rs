@@ -1,6 +1,7 @@
 //! What no library of the vendor's has: the name of this one, its configuration and its report.
 
 use std::ffi::c_char;
+use std::sync::atomic::Ordering;
 
 use pageferry_bindings::qat::cpa::CpaStatus;
 
@@ -41,4 +42,10 @@ unsafe extern "C" fn pageferry_stand_in_report(json: *mut u8, room: usize) -> us
 #[unsafe(no_mangle)]
 extern "C" fn pageferry_stand_in_ticks() -> u64 {
     world().ticks_inside()
+}
+
+/// Keeps a device that restarts from being closed, once its callers were told, or no longer does.
+#[unsafe(no_mangle)]
+extern "C" fn pageferry_stand_in_hold(hold: bool) {
+    world().held.store(hold, Ordering::Release);
 }
