@@ -2,7 +2,6 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use pageferry_bindings::qat::cpa::{CpaStatus, InstanceEvent};
@@ -55,13 +54,11 @@ fn look_at(world: &World, device: usize) {
 fn restart(world: &World, device: usize, state: MutexGuard<'_, State>, down: Duration) {
     drop(state);
     notify(world, device, InstanceEvent::RESTARTING);
-    if world.is_entered(device) {
-        world.violation(format_args!("device {device} is closed while a thread submits to it, or polls it"));
-    }
-    // The vendor's library sleeps for a second here.
-    while world.held.load(Ordering::Acquire) {
-        thread::sleep(Duration::from_millis(1));
-    }
+    world.close(device, || clear(world, device, down));
+}
+
+/// Takes away all that was in flight, once no engine works.
+fn clear(world: &World, device: usize, down: Duration) {
     let mut state = world.lock();
     state.devices[device].phase = Phase::Restarting;
     let mut state = settled(world, device, state);

@@ -4,6 +4,8 @@ use std::ffi::c_void;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use pageferry_bindings::qat::cpa::{CpaStatus, InstanceHandle};
 
@@ -34,6 +36,8 @@ pub(crate) struct World {
     pub eventful: AtomicBool,
     /// How many threads submit to each device, or poll it.
     inside: Vec<AtomicU32>,
+    /// Which devices are being closed, once their callers were told.
+    closing: Vec<AtomicBool>,
     /// Whether a device that restarts is not closed yet.
     pub held: AtomicBool,
     /// What instances have in flight whose operations are done at once.
@@ -52,7 +56,7 @@ pub(crate) struct Inside<'a> {
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        self.threads.fetch_sub(1, Ordering::AcqRel);
+        self.threads.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -101,6 +105,7 @@ impl World {
             settled: Condvar::new(),
             eventful: AtomicBool::new(false),
             inside: std::iter::repeat_with(AtomicU32::default).take(config.devices()).collect(),
+            closing: std::iter::repeat_with(AtomicBool::default).take(config.devices()).collect(),
             held: AtomicBool::new(false),
             rings: (0..config.instances).map(|_| Ring::new(&config)).collect(),
             clock: Clock::start(),
@@ -211,14 +216,31 @@ impl World {
 
     /// Counts a thread that submits to an instance, or polls it, until the result is dropped.
     pub(crate) fn enter(&self, instance: usize) -> Inside<'_> {
-        let threads = &self.inside[self.config.device_of(instance)];
-        threads.fetch_add(1, Ordering::AcqRel);
+        let device = self.config.device_of(instance);
+        let threads = &self.inside[device];
+        threads.fetch_add(1, Ordering::SeqCst);
+        if self.closing[device].load(Ordering::SeqCst) {
+            self.is_used_while_closed(device);
+        }
         Inside { threads }
     }
 
-    /// Whether any thread submits to a device, or polls it.
-    pub(crate) fn is_entered(&self, device: usize) -> bool {
-        self.inside[device].load(Ordering::Acquire) > 0
+    /// Closes a device, whose callers were told of that: what they still call may use what is not there any more.
+    pub(crate) fn close(&self, device: usize, what: impl FnOnce()) {
+        self.closing[device].store(true, Ordering::SeqCst);
+        if self.inside[device].load(Ordering::SeqCst) > 0 {
+            self.is_used_while_closed(device);
+        }
+        // The vendor's library sleeps for a second here.
+        while self.held.load(Ordering::Acquire) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        what();
+        self.closing[device].store(false, Ordering::SeqCst);
+    }
+
+    fn is_used_while_closed(&self, device: usize) {
+        self.violation(format_args!("device {device} is closed while a thread submits to it, or polls it"));
     }
 
     /// Whether an instance has operations whose callback was not called.

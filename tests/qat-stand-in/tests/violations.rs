@@ -436,6 +436,29 @@ fn polling_by_two_threads_at_once() {
 }
 
 #[test]
+fn polling_while_the_device_is_closed() {
+    let plan = FaultPlan::one(When::At(1), Fault::Restart { down: Duration::ZERO });
+    let client = Client::new(Config { plan, ..config() });
+    let nested = nested(&client);
+    let _operation = submit(&client, &nested, stays);
+    let shared = &nested;
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let shared = shared;
+            // SAFETY: any handle may be handed over.
+            while unsafe { (shared.library.poll_instance)(shared.instance, 0) } == CpaStatus::RETRY {}
+        });
+        while !nested.entered.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        let _trouble = submit(&client, &nested, stays);
+        client.events();
+        nested.leave.store(true, Ordering::Release);
+        is_recorded(&client, "closed while a thread");
+    });
+}
+
+#[test]
 fn looking_for_events_by_two_threads_at_once() {
     let plan = FaultPlan::one(When::At(0), Fault::Restart { down: Duration::ZERO });
     let client = Client::new(Config { plan, ..config() });
