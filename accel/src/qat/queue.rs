@@ -69,10 +69,10 @@ impl Condition {
     }
 }
 
-/// How long after a fatal error a device may still finish what it had begun. The driver of the physical function stops the
-/// arbitration of requests before it tells the virtual functions (Linux `adf_aer.c`), and an engine's work takes
-/// microseconds.
-pub(crate) const LINGER: Duration = Duration::from_millis(20);
+/// How long after a fatal error a device may still finish what it had. The driver of the physical function stops it at about the
+/// time when it tells the virtual functions, if it is to reset the device by itself, and leaves it as it is otherwise (Linux
+/// `adf_aer.c`). What an instance has in flight then is single megabytes, which take a device milliseconds.
+pub(crate) const LINGER: Duration = Duration::from_millis(50);
 
 impl Queue {
     pub(super) fn new(
