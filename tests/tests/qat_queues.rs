@@ -113,18 +113,27 @@ fn what_a_restart_ended_is_collected_even_if_whoever_submits_notices_it_first() 
 fn a_device_that_is_lost_may_write_to_a_payload_until_its_request_completes_and_not_after() {
     let _watchdog = Watchdog::over("a device that is lost");
     let plan = FaultPlan::one(When::At(0), Fault::Fatal { down: None });
-    let qat = QatStandIn::new(Config { instances: 1, plan, ..Config::default() });
+    let config = Config { instances: 1, plan, ..Config::default() };
+    let qat = QatStandIn::new(config.clone());
     let ram = source();
-    let bench = Bench::new(&ram, PageCount(8));
-    let queue = bench.open(&*qat.accelerator(patient()));
-    submit(&*queue, bench.encode(0, 8), &mut Vec::new());
-    let mut completion = completed(&*queue, 1).remove(0);
-    let text = completion.result.unwrap_err().to_string();
-    assert!(text.contains("its device had a fatal error"), "{text}");
-    completion.request.payload.buffer().fill(0x11);
-    thread::sleep(LONG_ENOUGH);
-    assert!(completion.request.payload.buffer().iter().all(|&byte| byte == 0x11));
-    assert!(qat.report().misdeeds.late_writes > 0, "it wrote nothing after it was lost");
+    // On a busy machine a device may be too slow to write anything in the time that it has.
+    for _ in 0..50 {
+        let bench = Bench::new(&ram, PageCount(8));
+        let queue = bench.open(&*qat.accelerator(patient()));
+        submit(&*queue, bench.encode(0, 8), &mut Vec::new());
+        let mut completion = completed(&*queue, 1).remove(0);
+        let text = completion.result.unwrap_err().to_string();
+        assert!(text.contains("its device had a fatal error"), "{text}");
+        completion.request.payload.buffer().fill(0x11);
+        thread::sleep(LONG_ENOUGH);
+        assert!(completion.request.payload.buffer().iter().all(|&byte| byte == 0x11));
+        if qat.report().misdeeds.late_writes > 0 {
+            return;
+        }
+        drop(queue);
+        qat.configure(config.clone());
+    }
+    panic!("none of 50 devices wrote anything after it was lost");
 }
 
 /// The other instance of its device brings the trouble, of which this one is told while nobody looks.
