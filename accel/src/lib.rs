@@ -22,6 +22,7 @@ mod private_pages;
 pub mod qat;
 pub mod qatzip;
 pub mod queue;
+mod refusal;
 pub mod request;
 pub mod run;
 mod sync;

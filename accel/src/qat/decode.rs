@@ -9,6 +9,7 @@ use super::work::Work;
 use crate::checksum::ChecksumKind;
 use crate::method::Method;
 use crate::queue::Failure;
+use crate::refusal::Refusal;
 use crate::request::{Detours, Request};
 use crate::run::{Content, DataPages};
 use crate::units::PageCount;
@@ -42,20 +43,6 @@ enum Way {
     Direct(usize),
     /// This operation decodes them to memory of the slot, and the CPU copies them.
     Copied(usize),
-}
-
-/// What ends the decoding of a request.
-pub(super) enum Refusal {
-    /// The device did not do it, for a reason in words: another one may.
-    Device(String),
-    /// It is the request's own fault.
-    Request(Failure),
-}
-
-impl From<String> for Refusal {
-    fn from(status: String) -> Self {
-        Self::Device(status)
-    }
 }
 
 impl Decoding {

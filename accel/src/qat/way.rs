@@ -1,10 +1,11 @@
 //! A request on its way through an instance, whichever way it goes: operations posted, and what came of them taken.
 
-use super::decode::{Decoding, Refusal};
+use super::decode::Decoding;
 use super::encode::Encoding;
 use super::slot::Slot;
 use super::work::Work;
 use crate::queue::Failure;
+use crate::refusal::Refusal;
 use crate::request::{Direction, Request};
 
 /// What is kept of a request on its way.
@@ -46,10 +47,7 @@ impl Way {
             }
             Direction::Decode => work.complete_decoding(request, &self.decoding, slot),
         };
-        completed.map_err(|refusal| match refusal {
-            Refusal::Device(status) => work.failed(status),
-            Refusal::Request(failure) => failure,
-        })
+        completed.map_err(|refusal| refusal.of(work.started.name()))
     }
 
     /// Whether the device has to do with the request's payload.

@@ -13,6 +13,7 @@ use crate::dma::Block;
 use crate::idxd::work::Outbox;
 use crate::method::Method;
 use crate::queue::Failure;
+use crate::refusal::Refusal;
 use crate::request::{Detours, Request};
 use crate::run::{Content, DataPages, Run, Segment, length};
 use crate::units::PageCount;
@@ -48,20 +49,6 @@ enum Way {
     Copied,
     /// The CPU decodes them to the slot after a page fault, and copies them.
     BySoftware,
-}
-
-/// What ends the decoding of a request.
-pub(super) enum Refusal {
-    /// The device did not do it, for a reason in words: another one may.
-    Device(String),
-    /// It is the request's own fault.
-    Request(Failure),
-}
-
-impl From<String> for Refusal {
-    fn from(status: String) -> Self {
-        Self::Device(status)
-    }
 }
 
 impl Decoding {

@@ -35,10 +35,11 @@ use crate::dma::Block;
 use crate::guest::GuestRam;
 use crate::method::{Method, MethodSet};
 use crate::queue::{Accelerator, Attachment, Capabilities, Failure, OpenError, Provenance, Queue};
+use crate::refusal::Refusal;
 use crate::request::{Direction, Request};
 use crate::run::length;
 use crate::units::PageSize;
-use decode::{Decoding, Refusal};
+use decode::Decoding;
 use encode::Encoding;
 use phase::Phase;
 use software::Software;
@@ -271,10 +272,7 @@ impl Work for IaaWork {
             Ok(false) => Progress::Done(Ok(())),
             Err(refusal) => {
                 self.abandon(slot);
-                Progress::Done(Err(match refusal {
-                    Refusal::Device(status) => self.failed(status),
-                    Refusal::Request(failure) => failure,
-                }))
+                Progress::Done(Err(refusal.of(&self.name)))
             }
         }
     }
