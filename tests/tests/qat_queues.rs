@@ -17,7 +17,7 @@ use pageferry_accel::units::{PageCount, PageIndex, PageSize};
 use pageferry_qat_stand_in::Config;
 use pageferry_qat_stand_in::fault::{Fault, FaultPlan, When};
 use pageferry_tests::bench::{Bench, completed, submit};
-use pageferry_tests::guest::{fill, guest, page_bytes, pages};
+use pageferry_tests::guest::{guest, page_bytes, pages};
 use pageferry_tests::qat::{QatStandIn, patient};
 use pageferry_tests::single::{Single, payload};
 use pageferry_tests::watchdog::Watchdog;
@@ -299,23 +299,34 @@ fn a_request_that_cannot_be_contained_has_nothing_more_of_what_the_device_was_gi
     assert_ne!(completion.request.payload.address(), before);
 }
 
-/// What the CPU compressed is one segment, and so one list, however many runs there are.
+/// What the CPU compressed is one segment, and so one list, however many runs there are. A list has 255 buffers at most.
 #[test]
 fn a_segment_of_more_runs_than_a_list_holds_is_decoded_beside_the_guest() {
     let (ram, target) = (source(), guest(PAGES, PageSize::Kib4));
-    fill(&ram, 3);
     let cpu = Cpu::new(CpuConfig { workers: 1, deflate_window: Window::Kib32, ..CpuConfig::default() });
-    let runs: Vec<Run> = (0..300).map(|index| Run::data(PageIndex(2 * index), PageCount::ONE)).collect();
-    let (sent, result) = Single::open(&cpu, &ram, PageCount(1024)).unwrap().encode(Method::Deflate, &runs);
-    result.unwrap();
+    let mut software = Single::open(&cpu, &ram, PageCount(1024)).unwrap();
     let qat = QatStandIn::new(Config::default());
-    let bench = Bench::new(&target, PageCount(1024));
-    let queue = bench.open(&*qat.one());
-    submit(&*queue, bench.decode(&sent), &mut Vec::new());
-    let completion = completed(&*queue, 1).remove(0);
-    completion.result.unwrap();
-    let deflated = sent.segments.iter().filter(|segment| segment.method == Method::Deflate);
-    assert_eq!(completion.request.detours.copied, deflated.map(|segment| segment.pages.0).sum::<u32>());
-    let differs = runs.iter().find(|run| page_bytes(&ram, run.first) != page_bytes(&target, run.first));
-    assert_eq!(differs, None);
+    let (bench, other) = (Bench::new(&target, PageCount(1024)), Bench::new(&ram, PageCount(1024)));
+    let (decoder, encoder) = (bench.open(&*qat.one()), other.open(&*qat.one()));
+    for (count, operations, copied) in [(255, 1, 0), (256, 2, 256), (300, 2, 300)] {
+        let runs: Vec<Run> =
+            (0..count).map(|index| Run::data(PageIndex(2 * index), PageCount::ONE)).collect();
+        let (sent, result) = software.encode(Method::Deflate, &runs);
+        result.unwrap();
+        assert_eq!(sent.segments.len(), 1);
+        submit(&*decoder, bench.decode(&sent), &mut Vec::new());
+        let completion = completed(&*decoder, 1).remove(0);
+        completion.result.unwrap();
+        assert_eq!(completion.request.detours.copied, copied);
+        let differs = runs.iter().find(|run| page_bytes(&ram, run.first) != page_bytes(&target, run.first));
+        assert_eq!(differs, None);
+        // What QAT compresses it parts instead.
+        let mut request = other.request();
+        request.method = Method::Deflate;
+        request.runs.extend_from_slice(&runs);
+        submit(&*encoder, request, &mut Vec::new());
+        let completion = completed(&*encoder, 1).remove(0);
+        completion.result.unwrap();
+        assert_eq!((completion.request.segments.len(), completion.request.detours.copied), (operations, 0));
+    }
 }

@@ -123,7 +123,22 @@ fn memory_that_one_queue_mapped_is_mapped_again_for_the_next() {
         let (request, result) = run(&*queue, bench.encode(0, 8));
         result.unwrap();
         assert_eq!(request.detours.copied, 0);
+        drop(queue);
+        assert_eq!(qat.report().allocated, 0, "pinned memory is the driver's again");
     }
+}
+
+#[test]
+fn pages_of_which_the_device_states_too_many_bytes_are_not_decoded() {
+    let plan = FaultPlan::one(When::At(1), Fault::WrongProduced);
+    let qat = QatStandIn::new(Config { plan, ..Config::default() });
+    let (ram, target) = (source(), guest(32, PageSize::Kib4));
+    let (bench, other) = (Bench::new(&ram, PageCount(8)), Bench::new(&target, PageCount(8)));
+    let (encoder, decoder) = (bench.open(&*qat.one()), other.open(&*qat.one()));
+    let (sent, result) = run(&*encoder, bench.encode(0, 1));
+    result.unwrap();
+    let words = run(&*decoder, other.decode(&sent)).1.unwrap_err();
+    assert!(words.contains("a segment of 4096 bytes became"), "{words}");
 }
 
 #[test]

@@ -134,3 +134,37 @@ impl Drop for Mapping {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pageferry_qat_stand_in::{Config, StandIn};
+
+    use super::super::config::section;
+    use super::super::service::Service;
+    use super::*;
+    use crate::dma::Arena;
+
+    const PAGE: usize = 4096;
+
+    #[test]
+    fn a_buffer_ends_with_its_mapping_and_what_is_beside_all_of_them_is_not_reached() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = StandIn::load(folder.path(), Config::default()).library();
+        let _service = Service::start(Arc::clone(&library), &section()).unwrap();
+        let sample = Pinned::new(&library, "one", PAGE, 0).unwrap();
+        let arena = Arena::new(4, 4 * PAGE).unwrap();
+        let whole = DmaRange { bytes: 12 * PAGE, ..arena.range() };
+        let start = whole.host;
+        let at = |page: usize| start.offset(page * PAGE);
+        let part = |page, pages: usize| DmaRange { host: at(page), bytes: pages * PAGE, file: None };
+        // The last part is not mapped.
+        let reach = Reach::new(&library, false, &[part(0, 8), part(8, 4)], &sample);
+        assert_eq!(reach.contiguous(at(0), 12 * PAGE), 8 * PAGE);
+        assert_eq!(reach.contiguous(at(7).offset(1), 2), 2);
+        assert_eq!(reach.contiguous(at(7), 2 * PAGE), PAGE);
+        assert_eq!(reach.contiguous(at(8), 8 * PAGE), 4 * PAGE);
+        assert_eq!(reach.contiguous(at(12), 1), 0);
+        assert!(reach.holds(&[whole]), "in two mappings");
+        assert!(!reach.holds(&[part(11, 2)]));
+    }
+}

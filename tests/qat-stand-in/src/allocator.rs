@@ -103,6 +103,11 @@ impl PinnedMemory {
         address
     }
 
+    /// How many allocations there are.
+    pub(crate) fn allocations(&self) -> u64 {
+        self.lock().regions.values().filter(|region| region.allocation.is_some()).count() as u64
+    }
+
     /// How much was allocated at an address, if something was.
     pub(crate) fn allocated(&self, address: usize) -> Option<usize> {
         let tables = self.lock();

@@ -29,6 +29,8 @@ pub struct Report {
     pub bytes_written: u64,
     /// What went wrong on purpose.
     pub misdeeds: Misdeeds,
+    /// Pieces of pinned memory that are allocated.
+    pub allocated: u64,
     /// Violations that were recorded.
     pub violations: Vec<String>,
     /// Ticks spent in the library by submissions and polls of instant operations, callbacks of the caller's not counted.

@@ -286,6 +286,7 @@ impl World {
 
     pub(crate) fn report(&self) -> Report {
         let mut report = self.lock().report.clone();
+        report.allocated = self.memory.allocations();
         report.violations = self.violations.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (instance, ring) in self.rings.iter().enumerate() {
             ring.add_to(&mut report, instance);
