@@ -16,7 +16,7 @@ use crate::faulty::{Faulty, Misdeeds};
 /// Short, so that what never completes costs little; what a busy machine makes late goes another way, too.
 const PATIENCE: Patience = Patience {
     deadline: Duration::from_millis(4),
-    command: Duration::from_millis(250),
+    command: Duration::from_secs(2),
     linger: Duration::from_millis(1),
 };
 
