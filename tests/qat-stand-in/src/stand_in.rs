@@ -132,7 +132,8 @@ impl StandIn {
 fn built() -> PathBuf {
     let executable = std::env::current_exe().expect("a process knows its executable");
     let folder = executable.parent().expect("an executable is in a folder");
-    let places = [folder.join(BUILT), folder.join("deps").join(BUILT)];
+    // Beside a program there may be one that was built for itself, and is older than the program's own.
+    let places = [folder.join("deps").join(BUILT), folder.join(BUILT)];
     let found = places.iter().find(|place| place.is_file());
     found.cloned().unwrap_or_else(|| {
         panic!(
