@@ -1,5 +1,7 @@
 //! QAT on the stand-in for the vendor's library.
 
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use pageferry_accel::qat::service::Service;
@@ -80,4 +82,22 @@ impl QatStandIn {
 #[must_use]
 pub fn patient() -> QatConfig {
     QatConfig { deadline: std::time::Duration::from_secs(60), ..QatConfig::default() }
+}
+
+/// Whether devices without an IOMMU can be stood in for: this process sees physical addresses, and locked memory, which the
+/// stand-in's own is, stays where it is.
+///
+/// # Errors
+/// Why not.
+pub fn physical_addresses() -> Result<(), String> {
+    let mut entry = [0; 8];
+    let page = &raw const entry as u64 >> 12;
+    let read = File::open("/proc/self/pagemap").and_then(|map| map.read_exact_at(&mut entry, page * 8));
+    if read.is_err() || u64::from_le_bytes(entry) & ((1 << 55) - 1) == 0 {
+        return Err("this process may not read physical addresses".to_owned());
+    }
+    match fs::read_to_string("/proc/sys/vm/compact_unevictable_allowed") {
+        Ok(text) if text.trim() == "0" => Ok(()),
+        _ => Err("the system may move locked memory (vm.compact_unevictable_allowed)".to_owned()),
+    }
 }

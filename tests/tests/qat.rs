@@ -28,7 +28,7 @@ use pageferry_tests::flaky::Completing;
 use pageferry_tests::guest::{Noise, fill, first_difference, guest, memory, page_bytes, pages, scribble};
 use pageferry_tests::models::{self, Patience};
 use pageferry_tests::peers::{config, connections, receive_by};
-use pageferry_tests::qat::{QatStandIn, patient};
+use pageferry_tests::qat::{QatStandIn, patient, physical_addresses};
 use pageferry_tests::single::{Single, payload};
 
 const PAGES: u64 = 40;
@@ -84,8 +84,10 @@ fn pages_travel_by_every_way_to_memory_and_are_copied_only_where_there_is_none()
         (Memory::Physical, true, true),
     ];
     for (memory, map, copied) in ways {
-        if memory == Memory::Physical && !physical_addresses_can_be_read() {
-            println!("skipped: physical addresses: this process may not read them");
+        if memory == Memory::Physical
+            && let Err(reason) = physical_addresses()
+        {
+            println!("skipped: physical addresses: {reason}");
             continue;
         }
         for (page_size, huffman) in [
@@ -122,15 +124,6 @@ fn pages_travel_by_every_way_to_memory_and_are_copied_only_where_there_is_none()
             assert!(report.submissions >= 6 && report.misdeeds.total() == 0, "{what}: {report:?}");
         }
     }
-}
-
-fn physical_addresses_can_be_read() -> bool {
-    use std::os::unix::fs::FileExt;
-    let mut entry = [0; 8];
-    let page = &raw const entry as u64 >> 12;
-    let read =
-        std::fs::File::open("/proc/self/pagemap").and_then(|map| map.read_exact_at(&mut entry, page * 8));
-    read.is_ok() && u64::from_le_bytes(entry) & ((1 << 55) - 1) != 0
 }
 
 #[test]

@@ -13,7 +13,7 @@ use pageferry_accel::units::{Gpa, PageCount, PageIndex, PageSize};
 use pageferry_qat_stand_in::Config;
 use pageferry_qat_stand_in::config::Memory;
 use pageferry_tests::guest::{fill, page_bytes};
-use pageferry_tests::qat::{QatStandIn, patient};
+use pageferry_tests::qat::{QatStandIn, patient, physical_addresses};
 use pageferry_tests::single::Single;
 
 const BYTES: usize = 4 << 20;
@@ -84,25 +84,21 @@ fn carry(source: Settled, destination: Settled, what: &str) {
     assert!(qat.report().submissions >= 2, "{what}");
 }
 
-#[test]
-fn huge_pages_are_reached_by_their_physical_addresses() {
-    match (Settled::new(true), Settled::new(true)) {
-        (Ok(source), Ok(destination)) => carry(source, destination, "huge pages"),
-        (Err(error), _) | (_, Err(error)) => {
-            println!("skipped: huge pages: {error}; the system keeps none (vm.nr_hugepages)");
-        }
+/// Carries pages of such memory, if the system has it.
+fn carry_if_there(huge: bool, what: &str) {
+    let memory = || physical_addresses().and_then(|()| Settled::new(huge).map_err(|error| error.to_string()));
+    match (memory(), memory()) {
+        (Ok(source), Ok(destination)) => carry(source, destination, what),
+        (Err(reason), _) | (_, Err(reason)) => println!("skipped: {what}: {reason}"),
     }
 }
 
 #[test]
+fn huge_pages_are_reached_by_their_physical_addresses() {
+    carry_if_there(true, "huge pages (vm.nr_hugepages)");
+}
+
+#[test]
 fn locked_memory_is_reached_by_its_physical_addresses_where_it_is_not_moved() {
-    let moved = std::fs::read_to_string("/proc/sys/vm/compact_unevictable_allowed");
-    if moved.map_or(true, |text| text.trim() != "0") {
-        println!("skipped: locked memory: the system may move it (vm.compact_unevictable_allowed)");
-        return;
-    }
-    match (Settled::new(false), Settled::new(false)) {
-        (Ok(source), Ok(destination)) => carry(source, destination, "locked memory"),
-        (Err(error), _) | (_, Err(error)) => println!("skipped: locked memory: {error}"),
-    }
+    carry_if_there(false, "locked memory");
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use crate::config::Memory;
 use crate::pagemap::{self, PAGE};
@@ -310,6 +312,9 @@ fn reserve(bytes: usize, alignment: usize) -> Option<((usize, usize), usize)> {
     Some(((base, whole), start))
 }
 
+/// How often pages that were locked just now are looked for.
+const LOOKS: u32 = 20;
+
 /// Has the kernel give the pages, as one huge page where more than one is needed, and keep them.
 fn settle(address: usize, bytes: usize) -> bool {
     // SAFETY: the bytes are of a mapping that was just made; an advice that is not taken shows in what follows.
@@ -317,8 +322,20 @@ fn settle(address: usize, bytes: usize) -> bool {
         libc::madvise(address as *mut libc::c_void, bytes, libc::MADV_HUGEPAGE);
         libc::mlock(address as *const libc::c_void, bytes)
     };
+    // A page may be on its way to another place until the kernel knows of the lock.
+    let stays = || {
+        let first = pagemap::physical(address);
+        first.is_some_and(|first| pagemap::is_contiguous(address, bytes, first))
+    };
+    let mut looks = 0..LOOKS;
     locked == 0
-        && pagemap::physical(address).is_some_and(|first| pagemap::is_contiguous(address, bytes, first))
+        && looks.any(|_| {
+            let there = stays();
+            if !there {
+                thread::sleep(Duration::from_millis(1));
+            }
+            there
+        })
 }
 
 fn unmap((base, bytes): (usize, usize)) {
