@@ -12,10 +12,13 @@ use pageferry_accel::guest::GuestRam;
 use pageferry_accel::method::Method;
 use pageferry_accel::queue::Accelerator;
 use pageferry_engine::connection::Connection;
+use pageferry_engine::dirty::DirtyBitmap;
 use pageferry_engine::handshake::MigrationId;
 use pageferry_engine::receiver::{Incoming, ReceiveError, ReceiveReport};
 use pageferry_engine::selector::Selector;
 use pageferry_engine::sender::{SendError, Sender, SenderConfig};
+
+use crate::guest::{self, Noise};
 
 /// Every method that can be asked for.
 pub const METHODS: [Method; 6] =
@@ -196,4 +199,24 @@ pub fn send(
     config: SenderConfig,
 ) -> Result<Sender, SendError> {
     Sender::new(Arc::clone(ram), &cpu(), connections, config)
+}
+
+/// Sends all of `source`, then twice what its guest wrote since, which is two pages of three; compares the guests after each
+/// round. Returns the pages that were written after the last.
+///
+/// # Panics
+/// If a round fails, or the guests differ after it.
+pub fn send_busy_rounds(sender: &mut Sender, source: &GuestRam, destination: &GuestRam) -> DirtyBitmap {
+    let mut dirty = DirtyBitmap::all(source);
+    let mut noise = Noise(5);
+    for round in 0..3 {
+        sender.send_round(&dirty).expect("a round is sent");
+        assert_eq!(guest::first_difference(source, destination), None, "after round {round}");
+        dirty.clear();
+        for page in guest::pages(source).filter(|page| page.0 % 3 != 1) {
+            guest::scribble(source, page, &mut noise);
+            dirty.set(page);
+        }
+    }
+    dirty
 }

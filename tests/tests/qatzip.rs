@@ -15,13 +15,12 @@ use pageferry_accel::queue::{Accelerator, Failure, OpenError, Provenance};
 use pageferry_accel::request::{Direction, Request};
 use pageferry_accel::run::{Content, Run, Segment};
 use pageferry_accel::units::{PageCount, PageIndex, PageSize};
-use pageferry_engine::dirty::DirtyBitmap;
 use pageferry_engine::sender::{SendReport, Sender};
 use pageferry_tests::flaky::Completing;
 use pageferry_tests::guest::{self, Noise};
 use pageferry_tests::models::{self, Patience};
 use pageferry_tests::packages;
-use pageferry_tests::peers::{config, connections, cpu, receive_by};
+use pageferry_tests::peers::{config, connections, cpu, receive_by, send_busy_rounds};
 use pageferry_tests::single::{Single, payload};
 
 /// The accelerator with two workers; without the packages, says so and why.
@@ -330,17 +329,7 @@ fn migrate(qatzip: &Arc<Qatzip>, methods: &[Method], with_cpu: bool) -> SendRepo
     let (ours, theirs) = connections(2);
     let receiver = receive_by(accelerators(), Arc::clone(&destination), theirs);
     let mut sender = Sender::new(Arc::clone(&source), &accelerators(), ours, config(methods)).unwrap();
-    let mut dirty = DirtyBitmap::all(&source);
-    let mut noise = Noise(5);
-    for round in 0..3 {
-        sender.send_round(&dirty).unwrap();
-        assert_eq!(guest::first_difference(&source, &destination), None, "after round {round}");
-        dirty.clear();
-        for page in guest::pages(&source).filter(|page| page.0 % 3 != 1) {
-            guest::scribble(&source, page, &mut noise);
-            dirty.set(page);
-        }
-    }
+    let dirty = send_busy_rounds(&mut sender, &source, &destination);
     sender.send_round(&dirty).unwrap();
     let (sent, _) = sender.finish().unwrap();
     let (received, _) = receiver.join().unwrap().unwrap();

@@ -16,13 +16,12 @@ use pageferry_accel::units::{PageCount, PageIndex, PageSize};
 use pageferry_bindings::qatzip::layout::HARDWARE_BUFFER_BYTES;
 use pageferry_bindings::qatzip::memory::Pinned;
 use pageferry_bindings::qatzip::session::{Doer, Session, Settings, Work};
-use pageferry_engine::dirty::DirtyBitmap;
 use pageferry_engine::receiver::ReceiveReport;
 use pageferry_engine::sender::{SendReport, Sender, SenderConfig};
 use pageferry_qat_stand_in::Config;
 use pageferry_qat_stand_in::fault::{Fault, FaultPlan, When};
 use pageferry_tests::guest::{self, Noise};
-use pageferry_tests::peers::{config, connections, cpu, receive_by};
+use pageferry_tests::peers::{config, connections, cpu, receive_by, send_busy_rounds};
 use pageferry_tests::qatzip::{Device, with_device};
 use pageferry_tests::single::Single;
 
@@ -351,17 +350,7 @@ fn migrate(qatzip: &Arc<Qatzip>) -> (SendReport, ReceiveReport) {
     let receiver = receive_by(accelerators(), Arc::clone(&destination), theirs);
     let config = SenderConfig { max_pages: PageCount(8), ..config(&[Method::Deflate]) };
     let mut sender = Sender::new(Arc::clone(&source), &accelerators(), ours, config).unwrap();
-    let mut dirty = DirtyBitmap::all(&source);
-    let mut noise = Noise(5);
-    for round in 0..3 {
-        sender.send_round(&dirty).unwrap();
-        assert_eq!(guest::first_difference(&source, &destination), None, "after round {round}");
-        dirty.clear();
-        for page in guest::pages(&source).filter(|page| page.0 % 3 != 1) {
-            guest::scribble(&source, page, &mut noise);
-            dirty.set(page);
-        }
-    }
+    send_busy_rounds(&mut sender, &source, &destination);
     let (sent, _) = sender.finish().unwrap();
     let (received, _) = receiver.join().unwrap().unwrap();
     (sent, received)
