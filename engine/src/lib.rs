@@ -26,4 +26,6 @@ pub mod selector;
 pub mod sender;
 mod sync;
 mod text;
+pub mod transport;
+pub mod vm;
 pub mod work;

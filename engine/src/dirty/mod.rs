@@ -1,0 +1,7 @@
+//! Which pages of a guest were written: a bitmap of them, and the sources that fill it.
+
+mod bitmap;
+mod source;
+
+pub use bitmap::{DirtyBitmap, DirtyRegion, DirtyRun};
+pub use source::{DirtyError, DirtySource};

@@ -1,0 +1,54 @@
+//! What every source of dirty pages does, whoever notices the writes.
+
+use std::io;
+
+use super::DirtyBitmap;
+
+/// Notices which pages of a guest are written.
+///
+/// A write that happens while [`collect`](Self::collect) runs is in that collection or in the next one; none is in neither.
+/// A page may be reported though nothing changed in it, at the cost of sending it once more.
+pub trait DirtySource: Send {
+    /// Begins to notice writes. What was written before is not reported.
+    ///
+    /// # Errors
+    /// [`DirtyError`] if the system does not let it.
+    fn start(&mut self) -> Result<(), DirtyError>;
+
+    /// Adds to `dirty` every page that was written since the start or the last collection, and takes none away.
+    ///
+    /// # Errors
+    /// [`DirtyError`] if writes may have been missed. The migration then fails, and the guest runs on.
+    fn collect(&mut self, dirty: &mut DirtyBitmap) -> Result<(), DirtyError>;
+
+    /// No longer notices writes; the guest runs at full speed again. Stopping twice is no error.
+    ///
+    /// # Errors
+    /// [`DirtyError`] if the system does not let it.
+    fn stop(&mut self) -> Result<(), DirtyError>;
+}
+
+/// Why writes cannot be noticed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirtyError {
+    /// The system refused.
+    #[error("cannot {attempt}: {source}")]
+    Io {
+        /// What was tried, and on what.
+        attempt: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The kernel lacks what this source needs.
+    #[error("{what} is not there: {remedy}")]
+    Unsupported {
+        /// What is missing.
+        what: String,
+        /// What can be done instead.
+        remedy: &'static str,
+    },
+    /// Pages were asked for before the source was started.
+    #[error("dirty pages were asked for before tracking was started")]
+    NotStarted,
+}
