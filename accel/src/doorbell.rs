@@ -1,6 +1,7 @@
 //! What wakes a poller that has nothing to poll.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 
@@ -47,12 +48,26 @@ impl Doorbell {
 
     /// Sleeps until it has rung more often than `seen`. One thread at a time may wait.
     pub fn wait(&self, seen: u64) {
+        while !self.wait_for(seen, Duration::MAX) {}
+    }
+
+    /// The same for about `patience` at most. Says whether it rang.
+    pub fn wait_for(&self, seen: u64, patience: Duration) -> bool {
         let mut bed = self.bed.lock().unwrap_or_else(PoisonError::into_inner);
         self.asleep.store(true, Ordering::Relaxed);
-        while self.rung.fetch_add(0, Ordering::AcqRel) == seen {
-            bed = self.wake.wait(bed).unwrap_or_else(PoisonError::into_inner);
+        let mut rang = self.rung.fetch_add(0, Ordering::AcqRel) != seen;
+        while !rang {
+            let woken = self.wake.wait_timeout(bed, patience);
+            let (again, waited) = woken.unwrap_or_else(PoisonError::into_inner);
+            bed = again;
+            rang = self.rung.fetch_add(0, Ordering::AcqRel) != seen;
+            if waited.timed_out() {
+                break;
+            }
         }
         self.asleep.store(false, Ordering::Relaxed);
+        drop(bed);
+        rang
     }
 }
 
@@ -67,6 +82,14 @@ mod tests {
         let seen = doorbell.count();
         doorbell.ring();
         doorbell.wait(seen);
+    }
+
+    #[test]
+    fn a_sleeper_whose_patience_ends_says_that_nothing_rang() {
+        let doorbell = Doorbell::default();
+        assert!(!doorbell.wait_for(doorbell.count(), Duration::from_millis(1)));
+        doorbell.ring();
+        assert!(doorbell.wait_for(0, Duration::from_secs(60)));
     }
 
     #[test]

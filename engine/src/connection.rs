@@ -3,6 +3,7 @@
 use std::io::{self, BufReader, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A connection, whatever it runs over.
@@ -15,8 +16,8 @@ pub struct Connection {
     pub(crate) interrupt: Interrupt,
 }
 
-/// Makes whoever reads from the connection, or will, find its end.
-pub(crate) type Interrupt = Box<dyn Fn() + Send + Sync>;
+/// Shuts one half of the connection, or both: whoever waits there, or will, finds its end.
+pub(crate) type Interrupt = Arc<dyn Fn(Shutdown) + Send + Sync>;
 
 /// The half that is read.
 pub(crate) type Reader = BufReader<Box<dyn Read + Send>>;
@@ -59,7 +60,7 @@ impl Connection {
         Self {
             reader: BufReader::with_capacity(READ_AHEAD, Box::new(reader)),
             writer: Box::new(writer),
-            interrupt: Box::new(|| {}),
+            interrupt: Arc::new(|_| {}),
         }
     }
 
@@ -68,7 +69,7 @@ impl Connection {
         S: Send + Sync + 'static,
     {
         // A socket that is no longer connected has nobody waiting on it either.
-        Self { interrupt: Box::new(move || drop(shutdown(&stream, Shutdown::Read))), ..connection }
+        Self { interrupt: Arc::new(move |half| drop(shutdown(&stream, half))), ..connection }
     }
 }
 

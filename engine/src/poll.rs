@@ -16,6 +16,11 @@ pub(crate) trait Collect {
 
     /// Looks for anything else to do, after the completions of one turn. Says whether to go on.
     fn turn(&mut self) -> Turn;
+
+    /// How long it may rest at most, before it wants another turn though nothing rang.
+    fn patience(&self) -> Duration {
+        Duration::MAX
+    }
 }
 
 /// What a poller does next.
@@ -51,7 +56,7 @@ pub(crate) fn run(dispatcher: &Dispatcher, doorbell: &Doorbell, collector: &mut 
             Turn::Stop => return,
             Turn::Rest if found => spins = 0,
             Turn::Rest if dispatcher.must_poll() => spins = spin(spins),
-            Turn::Rest => doorbell.wait(seen),
+            Turn::Rest => drop(doorbell.wait_for(seen, collector.patience())),
             Turn::Again => {}
             Turn::Yield => thread::yield_now(),
         }

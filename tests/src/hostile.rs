@@ -9,7 +9,7 @@ use pageferry_accel::method::{Method, MethodSet};
 use pageferry_accel::run::{Run, Segment};
 use pageferry_accel::units::PageSize;
 use pageferry_engine::frame::{
-    ChecksumSet, End, Header, Kind, Limits, PagesHead, decode_failure, encode_finish, encode_round_end,
+    ChecksumSet, End, Header, Kind, Limits, PagesHead, decode_reason, encode_finish, encode_round_end,
 };
 use pageferry_engine::handshake::{Agreement, Answer, MigrationId, Offer, Versions, agree};
 use pageferry_engine::regions::Regions;
@@ -202,7 +202,7 @@ pub fn reason(stream: &mut Stream, limits: &Limits) -> Option<String> {
         let mut payload = vec![0; header.payload_bytes as usize];
         stream.read_exact(&mut payload).ok()?;
         if header.kind == Kind::Failure {
-            return Some(decode_failure(&header, &payload).expect("a reason"));
+            return Some(decode_reason(&header, &payload).expect("a reason"));
         }
     }
 }

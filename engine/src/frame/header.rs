@@ -27,6 +27,10 @@ pub enum Kind {
     Finish = 4,
     /// The destination gives up, and says why.
     Failure = 5,
+    /// The source gives up, and says why.
+    GiveUp = 6,
+    /// The source has nothing to send at the moment, and is there.
+    Alive = 7,
 }
 
 /// One end of a migration.
@@ -51,8 +55,7 @@ pub struct Header {
     pub method: Method,
     /// The round the frame belongs to.
     pub round: u32,
-    /// In a frame of pages its number, counted from 0 over all rounds and channels; in the other frames of the
-    /// source the number that the next frame of pages will have; 0 in frames of the destination.
+    /// In a frame of pages its number, counted from 0 over all rounds and channels; in a round's end and a finish the number that the next frame of pages will have; 0 elsewhere.
     pub sequence: u64,
     /// How many runs the run table has.
     pub runs: u32,
@@ -145,6 +148,8 @@ impl Kind {
             3 => Some(Self::Report),
             4 => Some(Self::Finish),
             5 => Some(Self::Failure),
+            6 => Some(Self::GiveUp),
+            7 => Some(Self::Alive),
             _ => None,
         }
     }
@@ -153,7 +158,7 @@ impl Kind {
     #[must_use]
     pub const fn sender(self) -> End {
         match self {
-            Self::Pages | Self::RoundEnd | Self::Finish => End::Source,
+            Self::Pages | Self::RoundEnd | Self::Finish | Self::GiveUp | Self::Alive => End::Source,
             Self::Report | Self::Failure => End::Destination,
         }
     }
@@ -167,6 +172,8 @@ impl fmt::Display for Kind {
             Self::Report => "report",
             Self::Finish => "finish",
             Self::Failure => "failure",
+            Self::GiveUp => "give-up",
+            Self::Alive => "alive",
         })
     }
 }
@@ -305,10 +312,11 @@ impl WireHeader {
         let found = u64::from(self.payload_bytes.get());
         let (checksum_kind, payload_bytes, own_checksum) = match kind {
             Kind::Report => (ChecksumKind::Crc32c, Report::BYTES as u64, true),
-            Kind::Failure => (ChecksumKind::Crc32c, found.min(MAX_REASON_BYTES as u64), true),
-            Kind::Pages | Kind::RoundEnd | Kind::Finish => (ChecksumKind::None, 0, false),
+            Kind::Failure | Kind::GiveUp => (ChecksumKind::Crc32c, found.min(MAX_REASON_BYTES as u64), true),
+            Kind::Pages | Kind::RoundEnd | Kind::Finish | Kind::Alive => (ChecksumKind::None, 0, false),
         };
-        let sequence = if kind.sender() == End::Source { self.sequence.get() } else { 0 };
+        let ends = matches!(kind, Kind::RoundEnd | Kind::Finish);
+        let sequence = if ends { self.sequence.get() } else { 0 };
         let checksum = if own_checksum { self.checksum.get() } else { 0 };
         for (field, found, expected) in [
             ("the method", self.method.into(), Method::Zero.to_wire().into()),

@@ -1,4 +1,5 @@
-//! Frames without pages: the end of a round, of everything, the destination's count, and its failure.
+//! Frames without pages: the end of a round, of everything, the destination's count, why either end gives up, and a
+//! sign of life.
 
 use pageferry_accel::checksum::{ChecksumKind, crc32c};
 use pageferry_accel::method::Method;
@@ -82,12 +83,23 @@ pub fn encode_failure(round: u32, reason: &str, out: &mut Vec<u8>) {
     encode_message(Kind::Failure, round, text::bounded(reason).as_bytes(), out);
 }
 
-/// Reads the reason of a failure, with everything taken out that a terminal or a log would obey.
+/// Appends the frame by which the source gives up; of `reason` at most [`MAX_REASON_BYTES`] are sent.
+pub fn encode_give_up(round: u32, reason: &str, out: &mut Vec<u8>) {
+    encode_message(Kind::GiveUp, round, text::bounded(reason).as_bytes(), out);
+}
+
+/// Appends the frame that says that the source is there though it has nothing to send.
+pub fn encode_alive(out: &mut Vec<u8>) {
+    out.extend_from_slice(&message(Kind::Alive, 0, 0).encode(0));
+}
+
+/// Reads why an end gives up, with everything taken out that a terminal or a log would obey.
 ///
 /// # Errors
 /// [`FrameError`] if the frame is of another kind or its payload damaged.
-pub fn decode_failure(header: &Header, payload: &[u8]) -> Result<String, FrameError> {
-    check_payload(header, Kind::Failure, payload)?;
+pub fn decode_reason(header: &Header, payload: &[u8]) -> Result<String, FrameError> {
+    let kind = if header.kind == Kind::GiveUp { Kind::GiveUp } else { Kind::Failure };
+    check_payload(header, kind, payload)?;
     Ok(text::harmless(payload))
 }
 

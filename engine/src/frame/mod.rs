@@ -8,7 +8,7 @@
 //! 2. [`decode_tables`] on [`Header::tables_bytes`] bytes: after it every run lies in guest memory, and the
 //!    segments cover the data pages and the payload exactly.
 //! 3. The payload, [`Header::payload_bytes`] bytes: the decoders check it, and then the checksum over the decoded
-//!    pages; [`Report::decode`] and [`decode_failure`] do for the frames without pages.
+//!    pages; [`Report::decode`] and [`decode_reason`] do for the frames without pages.
 //!
 //! Nothing here allocates but into the vectors that the caller lends and reuses.
 
@@ -25,7 +25,8 @@ pub use error::{Defect, FrameError, FrameId};
 pub use header::{End, Header, Kind};
 pub use limits::{Limits, MAX_PAGES};
 pub use message::{
-    MAX_REASON_BYTES, Report, decode_failure, encode_failure, encode_finish, encode_round_end,
+    MAX_REASON_BYTES, Report, decode_reason, encode_alive, encode_failure, encode_finish, encode_give_up,
+    encode_round_end,
 };
 pub use pages::{EncodeError, PagesHead};
 pub use tables::decode_tables;

@@ -1,16 +1,18 @@
 //! What the threads of a receiver share, and how any of them ends it for all.
 
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::pool::Pool;
 use pageferry_accel::queue::{Completion, Failure};
 use pageferry_accel::request::Request;
 
-use super::ReceiveError;
 use super::gate::RoundGate;
 use super::seen::SeenPages;
+use super::{Confirmed, ReceiveError};
 use crate::connection::{Interrupt, Writer, write_slices};
 use crate::dispatcher::Dispatcher;
 use crate::fallbacks::Fallbacks;
@@ -45,15 +47,22 @@ pub(super) struct Crossing {
     pub(super) dispatcher: Dispatcher,
     pub(super) doorbell: Arc<Doorbell>,
     pub(super) gate: RoundGate,
+    /// What came in this round.
     pub(super) seen: SeenPages,
+    /// What of it is in place, verified.
+    applied: SeenPages,
     tally: Mutex<Tally>,
     /// The first error, which is the cause of all others.
     failure: Mutex<Option<ReceiveError>>,
-    /// Connection 0, towards the source.
-    answers: Mutex<Writer>,
+    /// Connection 0, towards the source, while frames are received.
+    answers: Mutex<Option<Writer>>,
     interrupts: Vec<Interrupt>,
     ended: AtomicBool,
 }
+
+/// How long requests may take that are in flight when a connection breaks. A device that takes longer is done with by its
+/// own deadline, or its memory is not used again.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// The counts of the round that is on, and of all before.
 #[derive(Debug, Default)]
@@ -71,7 +80,6 @@ impl Crossing {
         pool: Pool,
         dispatcher: Dispatcher,
         doorbell: Arc<Doorbell>,
-        answers: Writer,
         interrupts: Vec<Interrupt>,
     ) -> Self {
         let limits = agreement.limits().clone();
@@ -82,13 +90,19 @@ impl Crossing {
             doorbell,
             gate: RoundGate::new(channels),
             seen: SeenPages::new(&limits.regions),
+            applied: SeenPages::new(&limits.regions),
             limits,
             tally: Mutex::default(),
             failure: Mutex::default(),
-            answers: Mutex::new(answers),
+            answers: Mutex::default(),
             interrupts,
             ended: AtomicBool::new(false),
         }
+    }
+
+    /// Has reports and failures go to this writer.
+    pub(super) fn answer_on(&self, answers: Writer) {
+        *lock(&self.answers) = Some(answers);
     }
 
     /// The round that is on.
@@ -129,13 +143,15 @@ impl Crossing {
     ///
     /// # Errors
     /// [`ReceiveError::Lost`] if it is not as many frames as the source sent; what broke connection 0.
-    pub(super) fn settle_round(&self, sent: u64) -> Result<(), ReceiveError> {
+    pub(super) fn settle_round(&self, sent: u64) -> Result<Report, ReceiveError> {
         self.wait_for_all()?;
         let report = lock(&self.tally).end_round(sent)?;
         self.seen.clear();
+        self.applied.clear();
         let mut message = Vec::new();
         report.encode(&mut message);
-        self.tell(&message).map_err(|source| ReceiveError::Io { channel: 0, source })
+        self.tell(&message).map_err(|source| ReceiveError::Io { channel: 0, source })?;
+        Ok(report)
     }
 
     /// Ends the migration for every thread; the first error is the one that is reported, to the source too.
@@ -151,7 +167,7 @@ impl Crossing {
         drop(failure);
         self.pool.close();
         self.gate.close();
-        self.interrupts.iter().for_each(|interrupt| interrupt());
+        self.interrupts.iter().for_each(|interrupt| interrupt(Shutdown::Read));
         self.stop_poller();
     }
 
@@ -164,15 +180,25 @@ impl Crossing {
     ///
     /// # Errors
     /// The first error.
-    pub(super) fn land(self) -> Result<(ReceiveReport, Writer, Vec<Interrupt>), ReceiveError> {
-        if let Some(error) = self.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    pub(super) fn land(&self) -> Result<(ReceiveReport, Writer), ReceiveError> {
+        if let Some(error) = lock(&self.failure).take() {
             return Err(error);
         }
-        let answers = self.answers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let answers = lock(&self.answers).take().ok_or(ReceiveError::Panicked)?;
+        Ok((self.report(), answers))
+    }
+
+    /// Everything that arrived in rounds that ended.
+    pub(super) fn report(&self) -> ReceiveReport {
         let mut report = lock(&self.tally).done.clone();
         self.dispatcher.report(&mut report.fallbacks);
         report.accelerators = self.dispatcher.work();
-        Ok((report, answers, self.interrupts))
+        report
+    }
+
+    /// What the source need not send again, once all threads have ended; `None` while something may still be written.
+    pub(super) fn confirmed(&self) -> Option<Confirmed> {
+        self.dispatcher.is_idle().then(|| Confirmed { rounds: self.round(), pages: self.applied.pages() })
     }
 
     fn wait_for_all(&self) -> Result<(), ReceiveError> {
@@ -181,7 +207,10 @@ impl Crossing {
     }
 
     fn tell(&self, message: &[u8]) -> std::io::Result<()> {
-        write_slices(&mut lock(&self.answers), [message])
+        match &mut *lock(&self.answers) {
+            Some(answers) => write_slices(answers, [message]),
+            None => Ok(()),
+        }
     }
 }
 
@@ -224,11 +253,13 @@ pub(super) struct Recycler<'a> {
     /// Requests that failed in a device, on their way to the next.
     #[expect(clippy::vec_box, reason = "a request moves as one pointer")]
     waiting: Vec<Box<Request>>,
+    /// When to stop waiting for what is in flight, once the migration has ended.
+    until: Option<Instant>,
 }
 
 impl<'a> Recycler<'a> {
     pub(super) fn new(crossing: &'a Crossing) -> Self {
-        Self { crossing, waiting: Vec::new() }
+        Self { crossing, waiting: Vec::new(), until: None }
     }
 
     /// A device that failed says little about the pages: the next accelerator may do better.
@@ -243,12 +274,25 @@ impl<'a> Recycler<'a> {
     }
 }
 
+impl Recycler<'_> {
+    /// What is in flight when the migration ends is waited for: a request that came late would land on top of what a source
+    /// sends that has taken the migration up again.
+    fn drain(&mut self) -> Turn {
+        let until = *self.until.get_or_insert_with(|| Instant::now() + DRAIN);
+        if self.crossing.dispatcher.is_idle() || Instant::now() >= until {
+            return Turn::Stop;
+        }
+        Turn::Rest
+    }
+}
+
 impl Collect for Recycler<'_> {
     fn collect(&mut self, completion: Completion) {
         let Completion { request, result } = completion;
         match result {
             Ok(()) => {
                 lock(&self.crossing.tally).count(&request);
+                request.runs.iter().for_each(|&run| _ = self.crossing.applied.mark(run));
                 self.crossing.pool.put(request);
             }
             Err(failure) => self.decode_again(request, failure),
@@ -257,7 +301,7 @@ impl Collect for Recycler<'_> {
 
     fn turn(&mut self) -> Turn {
         if self.crossing.ended.load(SeqCst) {
-            return Turn::Stop;
+            return self.drain();
         }
         match self.crossing.dispatcher.submit_waiting(&mut self.waiting) {
             Ok(true) => Turn::Rest,
@@ -267,6 +311,11 @@ impl Collect for Recycler<'_> {
                 Turn::Stop
             }
         }
+    }
+
+    /// Once the migration has ended, a device that never answers is not waited for for ever.
+    fn patience(&self) -> Duration {
+        if self.until.is_some() { Duration::from_millis(10) } else { Duration::MAX }
     }
 }
 

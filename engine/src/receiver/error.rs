@@ -67,6 +67,12 @@ pub enum ReceiveError {
     /// Not every connection that the offer announced has come.
     #[error("{0} connections of the migration are missing: join them all before accepting it")]
     Missing(usize),
+    /// The source gave up, and said why.
+    #[error("the source gave up: {reason}")]
+    Source {
+        /// In its words.
+        reason: String,
+    },
     /// A frame breaks the rules.
     #[error(transparent)]
     Frame(#[from] FrameError),

@@ -89,10 +89,11 @@ impl Incoming {
             Err(mismatches) => return Err(self.reject(&mismatches)),
         };
         let agreement = agree(self.offer(), &answer)?;
-        match Receiver::open(ram, accelerators, agreement) {
+        self.connections.sort_by_key(|&(channel, _)| channel);
+        let interrupts = self.connections.iter().map(|(_, connection)| Arc::clone(&connection.interrupt));
+        match Receiver::open(ram, accelerators, agreement, interrupts.collect()) {
             Ok(receiver) => {
                 self.answer(&answer);
-                self.connections.sort_by_key(|&(channel, _)| channel);
                 Ok(receiver.over(self.connections.into_iter().map(|(_, connection)| connection).collect()))
             }
             Err(error) => {

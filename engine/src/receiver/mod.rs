@@ -6,6 +6,7 @@ mod gate;
 mod incoming;
 mod reader;
 mod seen;
+mod watch;
 
 use std::io;
 use std::sync::Arc;
@@ -20,9 +21,11 @@ use pageferry_accel::units::PageCount;
 pub use crossing::ReceiveReport;
 pub use error::ReceiveError;
 pub use incoming::Incoming;
+pub use watch::{Confirmed, ReceiveWatch};
 
-use crate::connection::{Connection, Reader};
+use crate::connection::{Connection, Interrupt, Reader};
 use crate::dispatcher::Dispatcher;
+use crate::frame::Report;
 use crate::handshake::Agreement;
 use crate::poll;
 use crossing::{Crossing, Recycler};
@@ -31,9 +34,7 @@ use reader::ChannelReader;
 /// The destination's end of a migration's data path, made by [`Incoming::accept`].
 pub struct Receiver {
     agreement: Agreement,
-    pool: Pool,
-    dispatcher: Dispatcher,
-    doorbell: Arc<Doorbell>,
+    crossing: Arc<Crossing>,
     connections: Vec<Connection>,
 }
 
@@ -42,6 +43,7 @@ impl Receiver {
         ram: Arc<GuestRam>,
         accelerators: &[Arc<dyn Accelerator>],
         agreement: Agreement,
+        interrupts: Vec<Interrupt>,
     ) -> Result<Self, ReceiveError> {
         let doorbell = Arc::new(Doorbell::default());
         let max_pages = PageCount(agreement.limits().max_pages);
@@ -59,7 +61,8 @@ impl Receiver {
             deflate_window: agreement.deflate_window(),
         };
         let dispatcher = Dispatcher::open(accelerators, &attachment)?;
-        Ok(Self { agreement, pool, dispatcher, doorbell, connections: Vec::new() })
+        let crossing = Crossing::new(&agreement, pool, dispatcher, doorbell, interrupts);
+        Ok(Self { agreement, crossing: Arc::new(crossing), connections: Vec::new() })
     }
 
     fn over(self, connections: Vec<Connection>) -> Self {
@@ -72,27 +75,53 @@ impl Receiver {
         &self.agreement
     }
 
+    /// A look at what it does, from another thread, also after it has ended.
+    #[must_use]
+    pub fn watch(&self) -> ReceiveWatch {
+        ReceiveWatch(Arc::clone(&self.crossing))
+    }
+
+    /// Connection 0, for what is said on it before the first frame.
+    pub(crate) fn first_connection(&mut self) -> &mut Connection {
+        &mut self.connections[0]
+    }
+
+    /// The connections, where nothing is to be received.
+    pub(crate) fn into_connections(self) -> Vec<Connection> {
+        self.connections
+    }
+
     /// Receives until the source has finished, and hands the connections back.
     ///
     /// # Errors
     /// [`ReceiveError`] names the first thing that went wrong; the source was told. Guest memory then holds pages
     /// that were verified, but not all of them.
     pub fn run(self) -> Result<(ReceiveReport, Vec<Connection>), ReceiveError> {
-        let Self { agreement, pool, dispatcher, doorbell, connections } = self;
-        let (mut readers, mut writers, mut interrupts) = (Vec::new(), Vec::new(), Vec::new());
-        for connection in connections {
-            readers.push(connection.reader);
-            writers.push(connection.writer);
-            interrupts.push(connection.interrupt);
+        self.run_and_tell(&|_| {})
+    }
+
+    /// The same; `on_round` is told of every round that ended, by the thread that ended it.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_and_tell(
+        self,
+        on_round: &(dyn Fn(&Report) + Sync),
+    ) -> Result<(ReceiveReport, Vec<Connection>), ReceiveError> {
+        let Self { crossing, connections, .. } = self;
+        let (mut readers, mut rest) = (Vec::new(), Vec::new());
+        for Connection { reader, writer, interrupt } in connections {
+            readers.push(reader);
+            rest.push((writer, interrupt));
         }
-        let answers = writers.remove(0);
-        let crossing = Crossing::new(&agreement, pool, dispatcher, doorbell, answers, interrupts);
-        let readers = scope(|scope| receive(scope, &crossing, readers));
-        let (report, answers, interrupts) = crossing.land()?;
-        writers.insert(0, answers);
-        let halves = readers.into_iter().zip(writers).zip(interrupts);
+        let (answers, interrupt) = rest.remove(0);
+        crossing.answer_on(answers);
+        let readers = scope(|scope| receive(scope, &crossing, readers, on_round));
+        let (report, answers) = crossing.land()?;
+        rest.insert(0, (answers, interrupt));
+        let halves = readers.into_iter().zip(rest);
         let connections =
-            halves.map(|((reader, writer), interrupt)| Connection { reader, writer, interrupt });
+            halves.map(|(reader, (writer, interrupt))| Connection { reader, writer, interrupt });
         Ok((report, connections.collect()))
     }
 }
@@ -102,6 +131,7 @@ fn receive<'scope>(
     scope: &'scope Scope<'scope, '_>,
     crossing: &'scope Crossing,
     readers: Vec<Reader>,
+    on_round: &'scope (dyn Fn(&Report) + Sync),
 ) -> Vec<Reader> {
     let poller = spawn(scope, crossing, "poller".into(), move || {
         poll::run(&crossing.dispatcher, &crossing.doorbell, &mut Recycler::new(crossing));
@@ -110,7 +140,7 @@ fn receive<'scope>(
         .into_iter()
         .enumerate()
         .map(|(channel, reader)| {
-            let reader = ChannelReader::new(crossing, channel, reader);
+            let reader = ChannelReader::new(crossing, channel, reader, on_round);
             spawn(scope, crossing, format!("channel-{channel}"), move || reader.run())
         })
         .collect();

@@ -9,10 +9,11 @@ use super::crossing::Crossing;
 use super::gate::GateClosed;
 use crate::connection::Reader;
 use crate::dispatcher::Unplaced;
-use crate::frame::{End, Header, Kind, decode_tables};
+use crate::frame::{End, Header, Kind, Report, decode_reason, decode_tables};
 
 pub(super) struct ChannelReader<'a> {
     crossing: &'a Crossing,
+    on_round: &'a (dyn Fn(&Report) + Sync),
     channel: usize,
     reader: Reader,
     tables: Vec<u8>,
@@ -27,8 +28,14 @@ enum Stop {
 }
 
 impl<'a> ChannelReader<'a> {
-    pub(super) fn new(crossing: &'a Crossing, channel: usize, reader: Reader) -> Self {
-        Self { crossing, channel, reader, tables: Vec::with_capacity(crossing.limits.max_tables_bytes()) }
+    pub(super) fn new(
+        crossing: &'a Crossing,
+        channel: usize,
+        reader: Reader,
+        on_round: &'a (dyn Fn(&Report) + Sync),
+    ) -> Self {
+        let tables = Vec::with_capacity(crossing.limits.max_tables_bytes());
+        Self { crossing, on_round, channel, reader, tables }
     }
 
     /// Reads until the source has finished or somebody has failed.
@@ -46,6 +53,8 @@ impl<'a> ChannelReader<'a> {
                 Kind::Pages => self.read_pages(&header)?,
                 Kind::RoundEnd => self.end_round(&header)?,
                 Kind::Finish => return self.finish(&header),
+                Kind::GiveUp => return Err(self.read_reason(&header)),
+                Kind::Alive => {}
                 // `sent_by` refuses these from the source.
                 Kind::Report | Kind::Failure => {}
             }
@@ -58,7 +67,7 @@ impl<'a> ChannelReader<'a> {
         let header = Header::decode(&bytes, &self.crossing.limits)?;
         header.sent_by(End::Source)?;
         let current = self.crossing.round();
-        if header.round == current {
+        if header.round == current || matches!(header.kind, Kind::GiveUp | Kind::Alive) {
             Ok(header)
         } else {
             Err(ReceiveError::WrongRound { frame: header.id(), current }.into())
@@ -107,13 +116,29 @@ impl<'a> ChannelReader<'a> {
 
     fn end_round(&self, header: &Header) -> Result<(), Stop> {
         self.crossing.announce_end(header)?;
-        self.crossing.gate.pass(|| self.crossing.settle_round(header.sequence).map_err(Stop::Failed))
+        self.crossing.gate.pass(|| {
+            let report = self.crossing.settle_round(header.sequence).map_err(Stop::Failed)?;
+            (self.on_round)(&report);
+            Ok(())
+        })
     }
 
     /// Nobody is finished before all channels are: what comes on another one would be nobody's.
     fn finish(&self, header: &Header) -> Result<(), Stop> {
         self.crossing.announce_end(header)?;
         self.crossing.gate.pass(|| self.crossing.settle_finish(header).map_err(Stop::Failed))
+    }
+
+    /// Why the source gives up.
+    fn read_reason(&mut self, header: &Header) -> Stop {
+        let mut payload = vec![0; header.payload_bytes as usize];
+        match self.read_rest(header, &mut payload) {
+            Ok(()) => match decode_reason(header, &payload) {
+                Ok(reason) => ReceiveError::Source { reason }.into(),
+                Err(error) => error.into(),
+            },
+            Err(stop) => stop,
+        }
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<(), Stop> {

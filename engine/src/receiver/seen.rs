@@ -2,6 +2,7 @@
 
 use pageferry_accel::run::Run;
 
+use crate::dirty::PackedPages;
 use crate::regions::Regions;
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 
@@ -46,6 +47,11 @@ impl SeenPages {
             bit += count;
         }
         new
+    }
+
+    /// The pages that are marked. No channel marks meanwhile.
+    pub(super) fn pages(&self) -> PackedPages {
+        PackedPages::new(self.words.iter().map(|word| word.load(Relaxed)).collect())
     }
 
     /// Forgets all, for the next round. No channel marks meanwhile.

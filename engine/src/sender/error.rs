@@ -91,6 +91,9 @@ pub enum SendError {
     /// A device left tables that no frame can have.
     #[error("a device left a request that no frame can hold: {0}")]
     Tables(#[from] EncodeError),
+    /// Somebody asked it to.
+    #[error("the sender was stopped")]
+    Stopped,
     /// The poller's thread died.
     #[error("the poller's thread panicked; this is a defect of pageferry")]
     Panicked,

@@ -3,6 +3,8 @@
 mod error;
 mod poller;
 mod report;
+mod stop;
+mod watch;
 
 use std::io;
 use std::sync::Arc;
@@ -21,6 +23,8 @@ use pageferry_accel::units::PageCount;
 
 pub use error::SendError;
 pub use report::{MethodCount, MethodCounts, RequestTime, SendReport};
+pub use stop::Stop;
+pub use watch::SendWatch;
 
 use crate::batcher::Batcher;
 use crate::connection::Connection;
@@ -82,6 +86,8 @@ pub struct Sender {
     selector: Selector,
     baselines: BaselineCache,
     agreement: Agreement,
+    watch: SendWatch,
+    stop: Stop,
     round: u32,
     sequence: u64,
 }
@@ -126,6 +132,9 @@ impl Sender {
                 return Err(SendError::CannotDecode(method));
             }
         }
+        let interrupts = connections.iter().map(|connection| Arc::clone(&connection.interrupt)).collect();
+        let stop = Stop::new(Arc::clone(&pool), Arc::clone(&doorbell), interrupts);
+        let watch = SendWatch::new(Arc::clone(&dispatcher));
         let (commands, received) = bounded(1);
         let (to_report, reports) = bounded(1);
         let poller = Poller {
@@ -137,7 +146,10 @@ impl Sender {
             rate: RateLimit::new(config.max_bytes_per_s, Instant::now()),
             commands: received,
             reports: to_report,
-            report: SendReport::default(),
+            watch: watch.clone(),
+            stop: stop.clone(),
+            sent: Instant::now(),
+            broke_off: false,
             turn: 0,
             unannounced: 0,
             waiting: Vec::new(),
@@ -153,6 +165,8 @@ impl Sender {
             commands,
             reports,
             agreement,
+            watch,
+            stop,
             round: 0,
             sequence: 0,
         })
@@ -162,6 +176,18 @@ impl Sender {
     #[must_use]
     pub fn agreement(&self) -> &Agreement {
         &self.agreement
+    }
+
+    /// A look at what it does, from another thread.
+    #[must_use]
+    pub fn watch(&self) -> SendWatch {
+        self.watch.clone()
+    }
+
+    /// A way to end it from another thread.
+    #[must_use]
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
     }
 
     /// Sends every dirty page once, and waits until the destination has confirmed them all.
@@ -183,6 +209,7 @@ impl Sender {
             self.submit(request)?;
         }
         let report = self.end_round()?;
+        self.watch.counts().baselines = self.baselines.counters();
         if report.pages == pages {
             Ok(report)
         } else {
@@ -198,11 +225,7 @@ impl Sender {
         self.command(Command::Finish { round: self.round, sequence: self.sequence });
         let landing = self.join()?;
         landing.outcome?;
-        let mut report = landing.report;
-        report.baselines = self.baselines.counters();
-        self.dispatcher.report(&mut report.fallbacks);
-        report.accelerators = self.dispatcher.work();
-        Ok((report, landing.connections))
+        Ok((self.watch.report(), landing.connections))
     }
 
     /// An empty request.

@@ -3,15 +3,14 @@
 use std::io::Read;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use pageferry_accel::pool::Pool;
 use pageferry_accel::queue::{Completion, Failure};
 use pageferry_accel::request::Request;
 
-use super::SendError;
-use super::report::SendReport;
+use super::{SendError, SendWatch, Stop};
 use crate::connection::{Connection, write_slices};
 use crate::dispatcher::Dispatcher;
 use crate::frame::{self, End, FrameId, Header, Kind, Limits, PagesHead, Report};
@@ -42,7 +41,6 @@ pub(super) enum Command {
 /// What is left of a poller that stopped. Its ends of the channels are gone, so that nobody waits for it.
 pub(super) struct Landing {
     pub(super) outcome: Result<(), SendError>,
-    pub(super) report: SendReport,
     pub(super) connections: Vec<Connection>,
 }
 
@@ -55,7 +53,12 @@ pub(super) struct Poller {
     pub(super) rate: RateLimit,
     pub(super) commands: Receiver<Command>,
     pub(super) reports: Sender<Report>,
-    pub(super) report: SendReport,
+    pub(super) watch: SendWatch,
+    pub(super) stop: Stop,
+    /// When something was last sent.
+    pub(super) sent: Instant,
+    /// A frame was begun on some connection and broke off.
+    pub(super) broke_off: bool,
     /// Header and tables of the frame that is being sent.
     pub(super) head: Vec<u8>,
     /// The connection whose turn it is.
@@ -87,6 +90,9 @@ impl Collect for Poller {
         if self.unannounced > 0 {
             self.announce();
         }
+        if self.stop.reason().is_some() {
+            self.fail(SendError::Stopped);
+        }
         if self.outcome.is_err() {
             return Turn::Stop;
         }
@@ -99,7 +105,12 @@ impl Collect for Poller {
             }
         }
         match self.commands.try_recv() {
-            Err(_) => Turn::Rest,
+            Err(_) => {
+                if self.sent.elapsed() >= ALIVE_EVERY {
+                    self.say_alive().unwrap_or_else(|error| self.fail(error));
+                }
+                Turn::Rest
+            }
             Ok(Command::EndRound { round, sequence }) => {
                 self.end_round(round, sequence).unwrap_or_else(|error| self.fail(error));
                 Turn::Again
@@ -113,7 +124,17 @@ impl Collect for Poller {
             Ok(Command::Abandon) => Turn::Stop,
         }
     }
+
+    fn patience(&self) -> Duration {
+        ALIVE_EVERY
+    }
 }
+
+/// How long a destination hears nothing at most from a source that has nothing to send.
+const ALIVE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the bandwidth's limit is slept for at a time, so that a stop is not slept through.
+const NAP: Duration = Duration::from_millis(50);
 
 /// The migration thread is woken for so many requests at once, if more of them have completed.
 const ANNOUNCE_AFTER: usize = 8;
@@ -124,8 +145,17 @@ impl Poller {
         self.pool.announce();
     }
 
-    pub(super) fn land(self) -> Landing {
-        Landing { outcome: self.outcome, report: self.report, connections: self.connections }
+    /// A sender that was stopped says why, where a whole frame can still be said.
+    pub(super) fn land(mut self) -> Landing {
+        if let (Err(SendError::Stopped), Some(reason), false) =
+            (&self.outcome, self.stop.reason(), self.broke_off)
+        {
+            self.head.clear();
+            frame::encode_give_up(0, reason, &mut self.head);
+            // A destination that cannot be told sees the connection end.
+            let _ = self.write_head(0);
+        }
+        Landing { outcome: self.outcome, connections: self.connections }
     }
 
     /// Sends one frame on the connection whose turn it is.
@@ -144,16 +174,38 @@ impl Poller {
         self.head.clear();
         head.encode(page_size, &request.runs, &request.segments, &mut self.head)?;
         let early = self.rate.admit(self.head.len() + request.payload.len(), Instant::now());
-        if !early.is_zero() {
-            thread::sleep(early);
+        if !early.is_zero() && !self.sleep(early)? {
+            return Ok(());
         }
         let channel = self.turn;
         self.turn = (channel + 1) % self.connections.len();
         let slices = std::iter::once(&self.head[..]).chain(request.payload.slices());
         let written = write_slices(&mut self.connections[channel].writer, slices);
         written.map_err(|source| self.broken(channel, source))?;
-        self.report.add(request, self.head.len(), page_size.bytes());
+        self.sent = Instant::now();
+        self.watch.counts().add(request, self.head.len(), page_size.bytes());
         Ok(())
+    }
+
+    /// Sleeps for the bandwidth's sake. The frame that waits for it is in `head`. Says whether it is still to be sent.
+    fn sleep(&mut self, for_so_long: Duration) -> Result<bool, SendError> {
+        let until = Instant::now() + for_so_long;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(true);
+            }
+            if self.stop.reason().is_some() {
+                return Ok(false);
+            }
+            if self.sent.elapsed() >= ALIVE_EVERY {
+                let head = std::mem::take(&mut self.head);
+                let said = self.say_alive();
+                self.head = head;
+                said?;
+            }
+            thread::sleep(left.min(NAP));
+        }
     }
 
     /// A failed request goes to the next accelerator in the order of preference.
@@ -170,7 +222,7 @@ impl Poller {
         frame::encode_round_end(round, sequence, &mut self.head);
         self.send_head_everywhere()?;
         let report = self.read_report(round)?;
-        self.report.rounds += 1;
+        self.watch.counts().rounds += 1;
         // The migration thread waits for it; if it is gone, so is the migration.
         let _ = self.reports.send(report);
         Ok(())
@@ -178,15 +230,27 @@ impl Poller {
 
     fn send_head_everywhere(&mut self) -> Result<(), SendError> {
         for channel in 0..self.connections.len() {
-            let written = write_slices(&mut self.connections[channel].writer, [&self.head[..]]);
+            let written = self.write_head(channel);
             written.map_err(|source| self.broken(channel, source))?;
-            self.report.wire_bytes += self.head.len() as u64;
+            self.watch.counts().wire_bytes += self.head.len() as u64;
         }
+        self.sent = Instant::now();
         Ok(())
+    }
+
+    fn write_head(&mut self, channel: usize) -> std::io::Result<()> {
+        write_slices(&mut self.connections[channel].writer, [&self.head[..]])
+    }
+
+    fn say_alive(&mut self) -> Result<(), SendError> {
+        self.head.clear();
+        frame::encode_alive(&mut self.head);
+        self.send_head_everywhere()
     }
 
     /// Why a connection broke: in the destination's words, if it left any.
     fn broken(&mut self, channel: usize, source: std::io::Error) -> SendError {
+        self.broke_off = true;
         if matches!(source.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) {
             return SendError::Io { channel, source };
         }
@@ -217,7 +281,7 @@ impl Poller {
         let mut payload = vec![0; header.payload_bytes as usize];
         read(&mut payload)?;
         if header.kind == Kind::Failure {
-            return Err(SendError::Destination { reason: frame::decode_failure(&header, &payload)? });
+            return Err(SendError::Destination { reason: frame::decode_reason(&header, &payload)? });
         }
         Ok((header, payload))
     }
@@ -225,7 +289,8 @@ impl Poller {
     /// Keeps the first error and wakes whoever waits for a request.
     fn fail(&mut self, error: SendError) {
         if self.outcome.is_ok() {
-            self.outcome = Err(error);
+            let stopped = self.stop.reason().is_some();
+            self.outcome = Err(if stopped { SendError::Stopped } else { error });
         }
         self.pool.close();
     }

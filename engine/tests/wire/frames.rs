@@ -4,7 +4,7 @@ use pageferry_accel::checksum::ChecksumKind;
 use pageferry_accel::method::Method;
 use pageferry_accel::run::{Content, Run, Segment};
 use pageferry_accel::units::{PageCount, PageIndex, PageSize};
-use pageferry_engine::frame::{Header, PagesHead, Report, decode_failure, decode_tables};
+use pageferry_engine::frame::{Header, PagesHead, Report, decode_reason, decode_tables};
 use proptest::prelude::*;
 
 use crate::samples::{decode, frame, limits, patched};
@@ -111,7 +111,7 @@ proptest! {
             let tables = &rest[..header.tables_bytes().min(rest.len())];
             let _ = decode_tables(&header, tables, &limits(), &mut Vec::new(), &mut Vec::new());
             let _ = Report::decode(&header, rest);
-            let _ = decode_failure(&header, rest);
+            let _ = decode_reason(&header, rest);
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use pageferry_accel::checksum::crc32c;
 use pageferry_engine::frame::{
-    Defect, End, FrameError, Header, Kind, MAX_REASON_BYTES, Report, decode_failure, encode_failure,
-    encode_finish, encode_round_end,
+    Defect, End, FrameError, Header, Kind, MAX_REASON_BYTES, Report, decode_reason, encode_alive,
+    encode_failure, encode_finish, encode_give_up, encode_round_end,
 };
 
 use crate::samples::{frame, limits};
@@ -51,28 +51,47 @@ fn the_ends_of_rounds_and_of_everything_have_a_header_only() {
 }
 
 #[test]
-fn a_failure_arrives_bounded_and_harmless() {
+fn a_reason_to_give_up_arrives_bounded_and_harmless() {
     for (reason, expected) in [
         ("no space\x1b[31m left\n", "no space\u{fffd}[31m left ".to_owned()),
         ("", String::new()),
         (&"é".repeat(1000), "é".repeat(MAX_REASON_BYTES / 2)),
     ] {
-        let mut out = Vec::new();
-        encode_failure(2, reason, &mut out);
-        let header = header(&out).unwrap();
-        assert_eq!(header.kind, Kind::Failure);
-        assert_eq!(decode_failure(&header, &out[Header::BYTES..]), Ok(expected));
+        for (kind, encode) in
+            [(Kind::Failure, encode_failure as fn(u32, &str, &mut Vec<u8>)), (Kind::GiveUp, encode_give_up)]
+        {
+            let mut out = Vec::new();
+            encode(2, reason, &mut out);
+            let header = header(&out).unwrap();
+            assert_eq!(header.kind, kind);
+            assert_eq!(decode_reason(&header, &out[Header::BYTES..]), Ok(expected.clone()));
+        }
     }
 }
 
 #[test]
+fn a_sign_of_life_says_nothing_else() {
+    let mut out = Vec::new();
+    encode_alive(&mut out);
+    let alive = header(&out).unwrap();
+    assert_eq!((out.len(), alive.kind, alive.payload_bytes), (Header::BYTES, Kind::Alive, 0));
+    let counted = header(&patched(out, 16, &[1])).unwrap_err().defect;
+    let field = "the sequence number";
+    assert_eq!(counted, Defect::Fixed { kind: Kind::Alive, field, found: 1, expected: 0 });
+}
+
+#[test]
 fn frames_of_the_wrong_end_are_refused() {
-    let mut failure = Vec::new();
+    let (mut failure, mut give_up, mut alive) = (Vec::new(), Vec::new(), Vec::new());
     encode_failure(2, "why", &mut failure);
+    encode_give_up(2, "why", &mut give_up);
+    encode_alive(&mut alive);
     for (bytes, sender, other) in [
         (frame(), End::Source, End::Destination),
         (report(), End::Destination, End::Source),
         (failure, End::Destination, End::Source),
+        (give_up, End::Source, End::Destination),
+        (alive, End::Source, End::Destination),
     ] {
         let header = header(&bytes).unwrap();
         assert_eq!(header.sent_by(sender), Ok(()));
@@ -127,5 +146,5 @@ fn a_payload_that_is_damaged_cut_or_of_another_frame_is_refused() {
     let other = header(&patched(bytes.clone(), 12, &[6])).unwrap();
     assert_eq!(defect(&other, payload), Defect::ReportRound { found: 5 });
     let expected = Defect::UnexpectedKind { found: Kind::Report, expected: Kind::Failure };
-    assert_eq!(decode_failure(&own, payload).unwrap_err().defect, expected);
+    assert_eq!(decode_reason(&own, payload).unwrap_err().defect, expected);
 }

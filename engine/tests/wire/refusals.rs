@@ -34,7 +34,7 @@ fn a_header_that_states_the_unknown_is_refused() {
     let agreed = limits();
     for (patch, expected) in [
         ((5, &[0][..]), Defect::Kind { found: 0 }),
-        ((5, &[6]), Defect::Kind { found: 6 }),
+        ((5, &[8]), Defect::Kind { found: 8 }),
         ((8, &[0, 0x80]), Defect::Flags { found: 0x8000 }),
         ((11, &[1]), Defect::Reserved { found: 1 }),
         ((7, &[14]), Defect::PageShift { found: 14, agreed: PageSize::Kib4 }),

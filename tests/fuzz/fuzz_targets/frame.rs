@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pageferry_engine::frame::{
-    Header, Kind, Limits, PagesHead, Report, decode_failure, decode_tables, encode_failure,
+    Header, Kind, Limits, PagesHead, Report, decode_reason, decode_tables, encode_failure,
 };
 use pageferry_fuzz::peer::{limits, sealed_frame};
 
@@ -61,7 +61,7 @@ fn hold_report(header: &Header, head: &[u8; Header::BYTES], rest: &[u8]) {
 
 fn hold_failure(header: &Header, rest: &[u8]) {
     let Some(payload) = rest.get(..header.payload_bytes as usize) else { return };
-    if let Ok(reason) = decode_failure(header, payload) {
+    if let Ok(reason) = decode_reason(header, payload) {
         assert!(!reason.chars().any(char::is_control));
         encode_failure(header.round, &reason, &mut Vec::new());
     }

@@ -1,0 +1,33 @@
+//! What a sender has done so far, for other threads to look at.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::SendReport;
+use crate::dispatcher::Dispatcher;
+
+/// A look at a sender from another thread, also after it has ended.
+#[derive(Clone)]
+pub struct SendWatch {
+    counts: Arc<Mutex<SendReport>>,
+    dispatcher: Arc<Dispatcher>,
+}
+
+impl SendWatch {
+    pub(super) fn new(dispatcher: Arc<Dispatcher>) -> Self {
+        Self { counts: Arc::default(), dispatcher }
+    }
+
+    /// Everything that was sent until now.
+    #[must_use]
+    pub fn report(&self) -> SendReport {
+        let mut report = self.counts().clone();
+        self.dispatcher.report(&mut report.fallbacks);
+        report.accelerators = self.dispatcher.work();
+        report
+    }
+
+    /// What the sender's threads count in; each holds it for some additions.
+    pub(super) fn counts(&self) -> MutexGuard<'_, SendReport> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
