@@ -22,6 +22,9 @@ pub fn sink(ram: &GuestRam, rounds: u32, pages: u64) -> Connection {
         methods: MethodSet::all(),
         checksums: ChecksumSet::all(),
         regions: Regions::of(ram).expect("a guest of few regions"),
+        machine: None,
+        available_bytes: None,
+        accelerators: String::new(),
     };
     let mut answers = Vec::new();
     Answer::accept(&capabilities, VERSION).write(&mut answers).expect("a vector takes everything");

@@ -3,9 +3,9 @@
 /// The longest text of a peer, in bytes of UTF-8.
 pub(crate) const MAX_TEXT_BYTES: usize = 1024;
 
-/// As much of `text` as the wire takes, cut between characters.
-pub(crate) fn bounded(text: &str) -> &str {
-    let end = (0..=text.len().min(MAX_TEXT_BYTES)).rev().find(|&end| text.is_char_boundary(end));
+/// As much of `text` as fits `max_bytes`, cut between characters.
+pub(crate) fn bounded(text: &str, max_bytes: usize) -> &str {
+    let end = (0..=text.len().min(max_bytes)).rev().find(|&end| text.is_char_boundary(end));
     &text[..end.unwrap_or(0)]
 }
 
@@ -15,6 +15,11 @@ pub(crate) fn bounded(text: &str) -> &str {
 /// direction of writing become U+FFFD; line ends and tabs become spaces.
 pub(crate) fn harmless(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().map(harmless_char).collect()
+}
+
+/// [`harmless`], and no longer than `max_bytes`. What went through it once goes through unchanged.
+pub(crate) fn harmless_line(bytes: &[u8], max_bytes: usize) -> String {
+    bounded(&harmless(bytes), max_bytes).to_owned()
 }
 
 fn harmless_char(character: char) -> char {
@@ -35,13 +40,20 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_between_characters() {
         let text = format!("{}€", "a".repeat(MAX_TEXT_BYTES - 1));
-        assert_eq!(bounded(&text), "a".repeat(MAX_TEXT_BYTES - 1));
-        assert_eq!(bounded("short €"), "short €");
+        assert_eq!(bounded(&text, MAX_TEXT_BYTES), "a".repeat(MAX_TEXT_BYTES - 1));
+        assert_eq!(bounded("short €", MAX_TEXT_BYTES), "short €");
     }
 
     #[test]
     fn control_characters_and_broken_utf8_become_marks() {
         assert_eq!(harmless(b"out of\nmemory\x1b[2J\xff\x00"), "out of memory\u{fffd}[2J\u{fffd}\u{fffd}");
         assert_eq!(harmless("a\u{202e}b\u{9b}c".as_bytes()), "a\u{fffd}b\u{fffd}c");
+    }
+
+    #[test]
+    fn a_line_that_grows_as_it_is_made_harmless_keeps_its_bound() {
+        let line = harmless_line(&[1; 8], 8);
+        assert_eq!(line, "\u{fffd}\u{fffd}");
+        assert_eq!(harmless_line(line.as_bytes(), 8), line);
     }
 }

@@ -59,6 +59,9 @@ pub fn offer(channel: u16, channels: u16) -> Offer {
         methods: MethodSet::all(),
         checksums: ChecksumSet::all(),
         regions: Regions::of(&guest(PAGES, PageSize::Kib4)).expect("two regions"),
+        attempt: 0,
+        machine: None,
+        accelerators: String::new(),
     }
 }
 

@@ -65,3 +65,16 @@ fn every_page_size_and_request_size_moves_a_guest() {
 fn a_cache_that_holds_few_baselines_costs_bytes_and_no_pages() {
     migrate(SenderConfig { baseline_bytes: 50 << 12, ..config(&[Method::Xbzrle]) }, PageSize::Kib4, 2);
 }
+
+#[test]
+fn both_ends_know_which_attempt_it_is_and_whose_accelerators_do_what() {
+    let (source, destination) = (guest(4, PageSize::Kib4), guest(4, PageSize::Kib4));
+    let (ours, theirs) = connections(2);
+    let receiver = receive(Arc::clone(&destination), theirs);
+    let sender = send(&source, ours, SenderConfig { attempt: 3, ..config(&[Method::Raw]) }).unwrap();
+    let agreement = sender.agreement();
+    assert_eq!(agreement.attempt, 3);
+    assert_eq!((&agreement.source_accelerators[..], &agreement.destination_accelerators[..]), ("cpu", "cpu"));
+    sender.finish().unwrap();
+    receiver.join().unwrap().unwrap();
+}

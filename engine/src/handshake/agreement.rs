@@ -2,11 +2,11 @@
 
 use pageferry_accel::codec::deflate::Window;
 use pageferry_accel::method::{Method, MethodSet};
-use pageferry_accel::units::PageSize;
 
-use super::{Acceptance, Answer, HandshakeError, MigrationId, Offer, Refusal, Versions};
+use super::{Acceptance, Answer, HandshakeError, MigrationId, Mismatch, Offer, Versions, accelerators, cpu};
 use crate::frame::{ChecksumSet, Limits};
 use crate::regions::{Region, Regions};
+use crate::vm::Machine;
 
 /// What the destination is and can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,12 @@ pub struct Capabilities {
     pub checksums: ChecksumSet,
     /// The memory that waits for the guest, and the size of its pages.
     pub regions: Regions,
+    /// The processor that waits for it; without one, that of the source is not checked.
+    pub machine: Option<Machine>,
+    /// How much memory there is for the guest, what has been set aside for it included; not checked where it is not known.
+    pub available_bytes: Option<u64>,
+    /// The accelerators that will decode, for people: `iaa-model (model), cpu`. At most 512 bytes of it are sent.
+    pub accelerators: String,
 }
 
 /// What both ends hold each other to from now on.
@@ -36,57 +42,13 @@ pub struct Agreement {
     pub migration: MigrationId,
     /// How many connections it has.
     pub channels: u16,
+    /// Which of the migration's attempts the connections belong to.
+    pub attempt: u32,
+    /// The accelerators that may encode, in the source's words.
+    pub source_accelerators: String,
+    /// The accelerators that decode, in the destination's words.
+    pub destination_accelerators: String,
     limits: Limits,
-}
-
-/// One thing that keeps the two ends apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Mismatch {
-    /// No version in common.
-    #[error(
-        "the source speaks version {source_speaks}, the destination {destination_speaks}: update the older one"
-    )]
-    Version {
-        /// What the offer states.
-        source_speaks: Versions,
-        /// What the destination speaks or has chosen.
-        destination_speaks: Versions,
-    },
-    /// Another page size.
-    #[error(
-        "the guest has pages of {source_has} at the source, of {destination_has} at the destination: configure both alike"
-    )]
-    PageSize {
-        /// What the offer states.
-        source_has: PageSize,
-        /// What the destination has.
-        destination_has: PageSize,
-    },
-    /// Memory that only the source has.
-    #[error("the source has {:#x} bytes of memory at {}, the destination has no such region: configure the guest's memory alike", .0.bytes, .0.gpa)]
-    OnlyAtSource(Region),
-    /// Memory that only the destination has.
-    #[error("the destination has {:#x} bytes of memory at {}, the source has no such region: configure the guest's memory alike", .0.bytes, .0.gpa)]
-    OnlyAtDestination(Region),
-    /// A method that every peer must have is missing.
-    #[error("the {end} does not take part in method {method}, which every peer must")]
-    Method {
-        /// Which end: source or destination.
-        end: &'static str,
-        /// Zero or raw.
-        method: Method,
-    },
-    /// No checksum in common.
-    #[error(
-        "the source can compute {source_has} and the destination check {destination_has}: no checksum is left"
-    )]
-    Checksums {
-        /// What the offer states.
-        source_has: ChecksumSet,
-        /// What the destination can check.
-        destination_has: ChecksumSet,
-    },
 }
 
 impl Offer {
@@ -101,6 +63,8 @@ impl Offer {
         if let Answer::Accepted(acceptance) = &answer {
             mismatches = self.mismatches(acceptance);
         }
+        mismatches.extend(cpu::mismatch(self.machine.as_ref(), local.machine.as_ref()));
+        mismatches.extend(self.lack_of_memory(local));
         mismatches.extend(memory_mismatches(self.regions.as_slice(), local.regions.as_slice()));
         if mismatches.is_empty() { Ok(answer) } else { Err(mismatches) }
     }
@@ -128,6 +92,12 @@ impl Offer {
         }
         mismatches
     }
+
+    fn lack_of_memory(&self, local: &Capabilities) -> Option<Mismatch> {
+        let needed_bytes = self.regions.as_slice().iter().map(|region| region.bytes).sum();
+        let available_bytes = local.available_bytes?;
+        (needed_bytes > available_bytes).then_some(Mismatch::FreeMemory { needed_bytes, available_bytes })
+    }
 }
 
 /// What follows from an offer and the answer to it; the same at both ends.
@@ -153,6 +123,9 @@ pub fn agree(offer: &Offer, answer: &Answer) -> Result<Agreement, HandshakeError
         deflate_window_bits: offer.deflate_window_bits.min(acceptance.deflate_window_bits),
         migration: offer.migration,
         channels: offer.channels,
+        attempt: offer.attempt,
+        source_accelerators: accelerators::sent(&offer.accelerators),
+        destination_accelerators: accelerators::sent(&acceptance.accelerators),
         limits: Limits {
             max_pages: offer.max_pages.min(acceptance.max_pages),
             max_payload_bytes: offer.max_payload_bytes.min(acceptance.max_payload_bytes),
@@ -175,26 +148,6 @@ impl Agreement {
     pub const fn limits(&self) -> &Limits {
         &self.limits
     }
-}
-
-impl Mismatch {
-    /// The word for it in an answer.
-    #[must_use]
-    pub const fn refusal(&self) -> Refusal {
-        match self {
-            Self::Version { .. } => Refusal::Version,
-            Self::PageSize { .. } => Refusal::PageSize,
-            Self::OnlyAtSource(_) | Self::OnlyAtDestination(_) => Refusal::Memory,
-            Self::Method { .. } => Refusal::Methods,
-            Self::Checksums { .. } => Refusal::Checksums,
-        }
-    }
-}
-
-/// The mismatches in one line.
-pub(super) fn list(mismatches: &[Mismatch]) -> String {
-    let lines: Vec<_> = mismatches.iter().map(ToString::to_string).collect();
-    lines.join("; ")
 }
 
 /// Regions must be the same at both ends, border by border: a run lies within one region, and must do so on both

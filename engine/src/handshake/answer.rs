@@ -8,8 +8,9 @@ use pageferry_accel::units::PageSize;
 use zerocopy::little_endian::U16;
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::accelerators::{self, MAX_ACCELERATORS_BYTES};
 use super::wire::{self, CHECKSUM_BYTES, WireAnswer};
-use super::{Capabilities, HandshakeError, Mismatch, agreement};
+use super::{Capabilities, HandshakeError, Mismatch, mismatch};
 use crate::frame::ChecksumSet;
 use crate::text::{self, MAX_TEXT_BYTES};
 
@@ -28,7 +29,7 @@ pub enum Answer {
 }
 
 /// What a destination that accepts can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acceptance {
     /// The version of the frame format to be spoken.
     pub version: u8,
@@ -44,6 +45,8 @@ pub struct Acceptance {
     pub max_payload_bytes: u32,
     /// The checksums it can check.
     pub checksums: ChecksumSet,
+    /// The accelerators that will decode, for people: `iaa-model (model), cpu`. At most 512 bytes of it are sent.
+    pub accelerators: String,
 }
 
 /// Why a destination refuses, in one word.
@@ -68,6 +71,10 @@ pub enum Refusal {
     Unexpected,
     /// Several of these; the text has them all.
     Several,
+    /// Another architecture, or a CPU that lacks what the guest was shown.
+    Machine,
+    /// Too little free memory for the guest.
+    FreeMemory,
     /// A reason that this version does not know.
     Unknown(u8),
 }
@@ -88,6 +95,7 @@ impl Answer {
             max_pages: local.max_pages,
             max_payload_bytes: local.max_payload_bytes,
             checksums: local.checksums,
+            accelerators: local.accelerators.clone(),
         })
     }
 
@@ -103,7 +111,7 @@ impl Answer {
         let mut refusals: Vec<_> = mismatches.iter().map(Mismatch::refusal).collect();
         refusals.dedup();
         let refusal = if let [refusal] = refusals[..] { refusal } else { Refusal::Several };
-        Self::reject(refusal, agreement::list(mismatches))
+        Self::reject(refusal, mismatch::list(mismatches))
     }
 
     /// Writes the answer.
@@ -111,10 +119,15 @@ impl Answer {
     /// # Errors
     /// [`HandshakeError`] if the connection fails, or if the answer is one that no source would read.
     pub fn write(&self, stream: &mut impl Write) -> Result<(), HandshakeError> {
-        let (fixed, text) = match self {
-            Self::Accepted(acceptance) => (acceptance.to_wire()?, ""),
-            Self::Refused { refusal, text } => refused(*refusal, text::bounded(text)),
+        let (mut fixed, text) = match self {
+            Self::Accepted(acceptance) => {
+                (acceptance.to_wire()?, accelerators::sent(&acceptance.accelerators))
+            }
+            Self::Refused { refusal, text } => {
+                (refused(*refusal), text::bounded(text, MAX_TEXT_BYTES).to_owned())
+            }
         };
+        fixed.text_bytes = wire::length(&text);
         let message = [fixed.as_bytes(), text.as_bytes()].concat();
         wire::write_message("write an answer", stream, message)
     }
@@ -127,23 +140,20 @@ impl Answer {
     /// a valid one: [`super::agree`] makes an error of it.
     pub fn read(stream: &mut impl Read) -> Result<Self, HandshakeError> {
         let fixed: WireAnswer = wire::read_fixed(&NAME, stream)?;
-        let (text_bytes, reserved) = (fixed.text_bytes.get(), fixed.reserved.get());
-        if usize::from(text_bytes) > MAX_TEXT_BYTES {
-            return Err(HandshakeError::TextLength { bytes: text_bytes });
-        }
-        let text = wire::read_variable(&NAME, stream, fixed.as_bytes(), text_bytes.into())?;
-        if reserved != 0 {
-            return Err(HandshakeError::Reserved { found: reserved });
-        }
-        match Refusal::from_wire(fixed.status) {
+        let refusal = Refusal::from_wire(fixed.status);
+        let max = if refusal.is_some() { MAX_TEXT_BYTES } else { MAX_ACCELERATORS_BYTES };
+        let text_bytes = wire::text_length(NAME.message, "text", fixed.text_bytes, max)?;
+        let text = wire::read_variable(&NAME, stream, fixed.as_bytes(), text_bytes)?;
+        wire::check_reserved(NAME.message, fixed.reserved)?;
+        match refusal {
             Some(refusal) => Ok(Self::Refused { refusal, text: text::harmless(&text) }),
-            None => Ok(Self::Accepted(Acceptance::from_wire(&fixed)?)),
+            None => Ok(Self::Accepted(Acceptance::from_wire(&fixed, &text)?)),
         }
     }
 }
 
 impl Acceptance {
-    fn to_wire(self) -> Result<WireAnswer, HandshakeError> {
+    fn to_wire(&self) -> Result<WireAnswer, HandshakeError> {
         self.validate()?;
         Ok(WireAnswer {
             magic: NAME.magic,
@@ -160,7 +170,7 @@ impl Acceptance {
         })
     }
 
-    fn from_wire(wire: &WireAnswer) -> Result<Self, HandshakeError> {
+    fn from_wire(wire: &WireAnswer, text: &[u8]) -> Result<Self, HandshakeError> {
         let page_size = PageSize::from_shift(wire.page_shift)
             .map_err(|source| HandshakeError::PageSize { message: NAME.message, source })?;
         let acceptance = Self {
@@ -171,6 +181,7 @@ impl Acceptance {
             max_pages: wire.max_pages.get(),
             max_payload_bytes: wire.max_payload_bytes.get(),
             checksums: ChecksumSet::from_bits(wire.checksums.get()),
+            accelerators: text::harmless_line(text, MAX_ACCELERATORS_BYTES),
         };
         acceptance.validate()?;
         Ok(acceptance)
@@ -189,7 +200,7 @@ impl Acceptance {
 
 impl Refusal {
     /// In the order of their numbers, from 1.
-    const KNOWN: [Self; 9] = [
+    const KNOWN: [Self; 11] = [
         Self::Malformed,
         Self::Version,
         Self::PageSize,
@@ -199,6 +210,8 @@ impl Refusal {
         Self::Channels,
         Self::Unexpected,
         Self::Several,
+        Self::Machine,
+        Self::FreeMemory,
     ];
 
     /// Nothing for [`ACCEPTED`].
@@ -218,6 +231,8 @@ impl Refusal {
             Self::Channels => 7,
             Self::Unexpected => 8,
             Self::Several => 9,
+            Self::Machine => 10,
+            Self::FreeMemory => 11,
             Self::Unknown(status) => status,
         }
     }
@@ -235,6 +250,8 @@ impl fmt::Display for Refusal {
             Self::Channels => f.write_str("channels"),
             Self::Unexpected => f.write_str("unexpected migration"),
             Self::Several => f.write_str("several reasons"),
+            Self::Machine => f.write_str("CPU"),
+            Self::FreeMemory => f.write_str("free memory"),
             Self::Unknown(status) => write!(f, "status {status}"),
         }
     }
@@ -243,13 +260,6 @@ impl fmt::Display for Refusal {
 const ACCEPTED: u8 = 0;
 const NAME: wire::Name = wire::Name { message: "answer", attempt: "read an answer", magic: *b"PFRA" };
 
-#[expect(clippy::cast_possible_truncation, reason = "the text is bounded")]
-fn refused(refusal: Refusal, text: &str) -> (WireAnswer, &str) {
-    let fixed = WireAnswer {
-        magic: NAME.magic,
-        status: refusal.to_wire(),
-        text_bytes: U16::new(text.len() as u16),
-        ..WireAnswer::new_zeroed()
-    };
-    (fixed, text)
+fn refused(refusal: Refusal) -> WireAnswer {
+    WireAnswer { magic: NAME.magic, status: refusal.to_wire(), ..WireAnswer::new_zeroed() }
 }

@@ -69,6 +69,9 @@ impl Channels {
             (first.methods == offer.methods, "methods"),
             (first.checksums == offer.checksums, "checksums"),
             (first.regions == offer.regions, "guest memory"),
+            (first.attempt == offer.attempt, "attempt"),
+            (first.machine == offer.machine, "CPU"),
+            (first.accelerators == offer.accelerators, "accelerators"),
         ]
         .into_iter()
         .find_map(|(same, what)| (!same).then_some(what))

@@ -111,14 +111,30 @@ pub enum HandshakeError {
     #[error("the offer's memory is none: {0}")]
     Regions(#[from] RegionsError),
     /// A text longer than there may be; nothing of it was read.
-    #[error("the answer states a text of {bytes} bytes: {MAX} at most are possible", MAX = crate::text::MAX_TEXT_BYTES)]
+    #[error("the {message} states {bytes} bytes of {text}: {max} at most are possible")]
     TextLength {
+        /// Offer or answer.
+        message: &'static str,
+        /// Which text.
+        text: &'static str,
         /// What it states.
-        bytes: u16,
+        bytes: usize,
+        /// As much as there may be.
+        max: usize,
+    },
+    /// A list of CPU features that is none.
+    #[error(
+        "the offer's CPU features go wrong at {found:?}: they are names of visible ASCII characters, ascending, with one space between them"
+    )]
+    CpuFeatures {
+        /// The first name that is none or out of its order, or its beginning.
+        found: String,
     },
     /// Reserved bytes that this version knows nothing of.
-    #[error("reserved bytes of the answer are {found:#06x} instead of 0")]
+    #[error("reserved bytes of the {message} are {found:#06x} instead of 0")]
     Reserved {
+        /// Offer or answer.
+        message: &'static str,
         /// What they are.
         found: u16,
     },
@@ -131,7 +147,7 @@ pub enum HandshakeError {
         text: String,
     },
     /// The destination accepted what does not fit.
-    #[error("the destination accepted what it cannot have understood: {}", super::agreement::list(.0))]
+    #[error("the destination accepted what it cannot have understood: {}", super::mismatch::list(.0))]
     Disagreement(Vec<Mismatch>),
     /// A connection of another migration, or of one that was configured otherwise.
     #[error(

@@ -8,15 +8,20 @@
 //! Reading is bounded: whatever a peer sends, an offer takes no more than [`Offer::MAX_BYTES`] and an answer no more
 //! than [`Answer::MAX_BYTES`]. How long a peer may take is for the owner of the connection to say.
 
+mod accelerators;
 mod agreement;
 mod answer;
 mod channels;
+mod cpu;
 mod error;
+mod mismatch;
 mod offer;
 mod wire;
 
-pub use agreement::{Agreement, Capabilities, Mismatch, agree};
+pub(crate) use accelerators::in_words;
+pub use agreement::{Agreement, Capabilities, agree};
 pub use answer::{Acceptance, Answer, Refusal};
 pub use channels::Channels;
 pub use error::HandshakeError;
+pub use mismatch::{Mismatch, MissingFeatures};
 pub use offer::{MAX_CHANNELS, MigrationId, Offer, Versions};

@@ -5,12 +5,16 @@ use std::io::{Read, Write};
 
 use pageferry_accel::method::MethodSet;
 use pageferry_accel::units::{Gpa, PageSize};
+use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::HandshakeError;
+use super::accelerators::{self, MAX_ACCELERATORS_BYTES};
 use super::wire::{self, CHECKSUM_BYTES, WireOffer, WireRegion};
+use super::{HandshakeError, cpu};
 use crate::frame::{ChecksumSet, VERSION};
 use crate::regions::{MAX_REGIONS, Region, Regions};
+use crate::text;
+use crate::vm::{Architecture, Machine};
 
 /// The most channels a migration has.
 pub const MAX_CHANNELS: u16 = 64;
@@ -38,6 +42,13 @@ pub struct Offer {
     pub checksums: ChecksumSet,
     /// The guest's memory and the size of its pages.
     pub regions: Regions,
+    /// Which attempt at the migration this is: 0 for its first connections, and one more whenever it is taken up
+    /// again after they broke.
+    pub attempt: u32,
+    /// What the guest needs of a processor; nothing of it is checked where none is stated.
+    pub machine: Option<Machine>,
+    /// The accelerators that may encode, for people: `iaa-model (model), cpu`. At most 512 bytes of it are sent.
+    pub accelerators: String,
 }
 
 /// A range of versions of the frame format, both ends included.
@@ -55,8 +66,12 @@ pub struct MigrationId(pub [u8; 16]);
 
 impl Offer {
     /// The length of the longest offer.
-    pub const MAX_BYTES: usize =
-        size_of::<WireOffer>() + MAX_REGIONS * size_of::<WireRegion>() + CHECKSUM_BYTES;
+    pub const MAX_BYTES: usize = size_of::<WireOffer>()
+        + MAX_REGIONS * size_of::<WireRegion>()
+        + cpu::MAX_MODEL_BYTES
+        + cpu::MAX_FEATURES_BYTES
+        + MAX_ACCELERATORS_BYTES
+        + CHECKSUM_BYTES;
 
     /// Writes the offer.
     ///
@@ -65,6 +80,8 @@ impl Offer {
     pub fn write(&self, stream: &mut impl Write) -> Result<(), HandshakeError> {
         self.validate()?;
         let regions = self.regions.as_slice();
+        let (cpu_model, cpu_features) = cpu::texts(self.machine.as_ref())?;
+        let accelerators = accelerators::sent(&self.accelerators);
         let fixed = WireOffer {
             magic: NAME.magic,
             version_min: self.versions.min,
@@ -79,11 +96,20 @@ impl Offer {
             methods: self.methods.bits().into(),
             checksums: self.checksums.bits().into(),
             regions: region_count(regions).into(),
+            attempt: self.attempt.into(),
+            architecture: self.machine.as_ref().map_or(0, |machine| machine.architecture.0).into(),
+            reserved: U16::ZERO,
+            cpu_model_bytes: wire::length(&cpu_model),
+            cpu_features_bytes: wire::length(&cpu_features),
+            accelerators_bytes: wire::length(&accelerators),
         };
         let mut message = fixed.as_bytes().to_vec();
         for region in regions {
             let entry = WireRegion { gpa: region.gpa.0.into(), bytes: region.bytes.into() };
             message.extend_from_slice(entry.as_bytes());
+        }
+        for text in [cpu_model, cpu_features, accelerators] {
+            message.extend_from_slice(text.as_bytes());
         }
         wire::write_message("write an offer", stream, message)
     }
@@ -98,7 +124,17 @@ impl Offer {
         let regions = fixed.regions.get();
         let count = usize::try_from(regions).ok().filter(|&count| count <= MAX_REGIONS);
         let count = count.ok_or(HandshakeError::TooManyRegions { regions })?;
-        let table = wire::read_variable(&NAME, stream, fixed.as_bytes(), count * size_of::<WireRegion>())?;
+        let length = |text, stated, max| wire::text_length(NAME.message, text, stated, max);
+        let table = count * size_of::<WireRegion>();
+        let model = length("CPU model", fixed.cpu_model_bytes, cpu::MAX_MODEL_BYTES)?;
+        let features = length("CPU features", fixed.cpu_features_bytes, cpu::MAX_FEATURES_BYTES)?;
+        let accelerators = length("accelerators", fixed.accelerators_bytes, MAX_ACCELERATORS_BYTES)?;
+        let variable_bytes = table + model + features + accelerators;
+        let variable = wire::read_variable(&NAME, stream, fixed.as_bytes(), variable_bytes)?;
+        wire::check_reserved(NAME.message, fixed.reserved)?;
+        let (table, texts) = variable.split_at(table);
+        let (model, texts) = texts.split_at(model);
+        let (features, accelerators) = texts.split_at(features);
         let page_size = PageSize::from_shift(fixed.page_shift)
             .map_err(|source| HandshakeError::PageSize { message: NAME.message, source })?;
         let offer = Self {
@@ -111,7 +147,10 @@ impl Offer {
             max_payload_bytes: fixed.max_payload_bytes.get(),
             methods: MethodSet::from_bits(fixed.methods.get()),
             checksums: ChecksumSet::from_bits(fixed.checksums.get()),
-            regions: Regions::new(page_size, regions_of(&table))?,
+            regions: Regions::new(page_size, regions_of(table))?,
+            attempt: fixed.attempt.get(),
+            machine: cpu::read(Architecture(fixed.architecture.get()), model, features)?,
+            accelerators: text::harmless_line(accelerators, MAX_ACCELERATORS_BYTES),
         };
         offer.validate()?;
         Ok(offer)

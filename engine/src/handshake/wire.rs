@@ -30,6 +30,12 @@ pub(super) struct WireOffer {
     pub(super) methods: U32,
     pub(super) checksums: U32,
     pub(super) regions: U32,
+    pub(super) attempt: U32,
+    pub(super) architecture: U16,
+    pub(super) reserved: U16,
+    pub(super) cpu_model_bytes: U16,
+    pub(super) cpu_features_bytes: U16,
+    pub(super) accelerators_bytes: U16,
 }
 
 /// A region of an offer.
@@ -134,6 +140,33 @@ pub(super) fn read_variable(
     Ok(message)
 }
 
+/// The length of a text that has been bounded to far less than 64 KiB.
+pub(super) fn length(text: &str) -> U16 {
+    U16::new(u16::try_from(text.len()).unwrap_or(u16::MAX))
+}
+
+/// The length of a text as it is stated, if there may be so much of it.
+pub(super) fn text_length(
+    message: &'static str,
+    text: &'static str,
+    stated: U16,
+    max: usize,
+) -> Result<usize, HandshakeError> {
+    let bytes = usize::from(stated.get());
+    if bytes > max {
+        return Err(HandshakeError::TextLength { message, text, bytes, max });
+    }
+    Ok(bytes)
+}
+
+/// Reserved bytes must be 0.
+pub(super) fn check_reserved(message: &'static str, reserved: U16) -> Result<(), HandshakeError> {
+    match reserved.get() {
+        0 => Ok(()),
+        found => Err(HandshakeError::Reserved { message, found }),
+    }
+}
+
 fn read_exact(name: &Name, stream: &mut impl Read, into: &mut [u8]) -> Result<(), HandshakeError> {
     stream.read_exact(into).map_err(|source| HandshakeError::Io { attempt: name.attempt, source })
 }
@@ -146,7 +179,7 @@ mod tests {
 
     #[test]
     fn offer_and_answer_lie_as_the_format_says() {
-        assert_eq!((size_of::<WireOffer>(), size_of::<WireRegion>(), size_of::<WireAnswer>()), (48, 16, 28));
+        assert_eq!((size_of::<WireOffer>(), size_of::<WireRegion>(), size_of::<WireAnswer>()), (62, 16, 28));
         let offsets = [
             (offset_of!(WireOffer, version_min), 4),
             (offset_of!(WireOffer, version_max), 5),
@@ -160,6 +193,12 @@ mod tests {
             (offset_of!(WireOffer, methods), 36),
             (offset_of!(WireOffer, checksums), 40),
             (offset_of!(WireOffer, regions), 44),
+            (offset_of!(WireOffer, attempt), 48),
+            (offset_of!(WireOffer, architecture), 52),
+            (offset_of!(WireOffer, reserved), 54),
+            (offset_of!(WireOffer, cpu_model_bytes), 56),
+            (offset_of!(WireOffer, cpu_features_bytes), 58),
+            (offset_of!(WireOffer, accelerators_bytes), 60),
             (offset_of!(WireRegion, bytes), 8),
             (offset_of!(WireAnswer, status), 4),
             (offset_of!(WireAnswer, version), 5),

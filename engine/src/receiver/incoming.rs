@@ -9,8 +9,11 @@ use pageferry_accel::queue::Accelerator;
 use super::{ReceiveError, Receiver};
 use crate::connection::Connection;
 use crate::frame::{ChecksumSet, MAX_PAGES};
-use crate::handshake::{Answer, Capabilities, Channels, HandshakeError, Mismatch, Offer, Refusal, agree};
+use crate::handshake::{
+    self, Answer, Capabilities, Channels, HandshakeError, Mismatch, Offer, Refusal, agree,
+};
 use crate::regions::Regions;
+use crate::vm::Machine;
 
 /// A migration that has made its offer and waits for the answer.
 ///
@@ -20,6 +23,16 @@ pub struct Incoming {
     channels: Channels,
     /// In the order in which they came, with the channel each claims to be.
     connections: Vec<(u16, Connection)>,
+    host: Host,
+}
+
+/// What the destination can give a guest beside the memory it receives into. What is not stated is not checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// The processor that the guest will run on.
+    pub machine: Option<Machine>,
+    /// How much memory there is for the guest, what has been set aside for it included.
+    pub available_bytes: Option<u64>,
 }
 
 impl Incoming {
@@ -30,7 +43,11 @@ impl Incoming {
     pub fn begin(mut connection: Connection) -> Result<Self, HandshakeError> {
         let offer = read_offer(&mut connection)?;
         let channel = offer.channel;
-        Ok(Self { channels: Channels::new(offer)?, connections: vec![(channel, connection)] })
+        Ok(Self {
+            channels: Channels::new(offer)?,
+            connections: vec![(channel, connection)],
+            host: Host::default(),
+        })
     }
 
     /// How many connections are still to come.
@@ -60,6 +77,12 @@ impl Incoming {
         self.channels.offer()
     }
 
+    /// Says what the guest finds here, for [`accept`](Self::accept) to hold against what it needs.
+    #[must_use]
+    pub fn on(self, host: Host) -> Self {
+        Self { host, ..self }
+    }
+
     /// Refuses the migration, in words that the source's operator can act on.
     pub fn refuse(mut self, reason: &str) {
         self.answer(&Answer::reject(Refusal::Unexpected, reason));
@@ -83,7 +106,7 @@ impl Incoming {
             self.answer(&Answer::reject(Refusal::Channels, &error));
             return Err(error);
         }
-        let local = capabilities(&ram, accelerators, self.offer().channels)?;
+        let local = capabilities(&ram, accelerators, self.offer().channels, &self.host)?;
         let answer = match self.offer().check(&local) {
             Ok(answer) => answer,
             Err(mismatches) => return Err(self.reject(&mismatches)),
@@ -137,6 +160,7 @@ fn capabilities(
     ram: &GuestRam,
     accelerators: &[Arc<dyn Accelerator>],
     channels: u16,
+    host: &Host,
 ) -> Result<Capabilities, ReceiveError> {
     let all: Vec<_> = accelerators.iter().map(|accelerator| accelerator.capabilities()).collect();
     let methods = all.iter().flat_map(|one| one.decode.iter()).fold(MethodSet::default(), MethodSet::with);
@@ -150,6 +174,9 @@ fn capabilities(
         methods,
         checksums: ChecksumSet::all(),
         regions: Regions::of(ram)?,
+        machine: host.machine.clone(),
+        available_bytes: host.available_bytes,
+        accelerators: handshake::in_words(accelerators),
     })
 }
 
@@ -173,7 +200,7 @@ mod tests {
         ] {
             let memory = AnonymousMemory::new(&[(Gpa(0), 1 << 20)]).unwrap();
             let ram = GuestRam::new(Arc::new(memory), page_size).unwrap();
-            let capabilities = capabilities(&ram, &cpu, channels).unwrap();
+            let capabilities = capabilities(&ram, &cpu, channels, &Host::default()).unwrap();
             assert_eq!(capabilities.max_pages, max_pages);
             let requests = 16 + usize::from(channels);
             assert!(requests * capabilities.max_payload_bytes as usize <= MAX_REQUEST_BYTES);

@@ -20,7 +20,7 @@ use pageferry_accel::units::PageCount;
 
 pub use crossing::ReceiveReport;
 pub use error::ReceiveError;
-pub use incoming::Incoming;
+pub use incoming::{Host, Incoming};
 pub use watch::{Confirmed, ReceiveWatch};
 
 use crate::connection::{Connection, Interrupt, Reader};

@@ -31,11 +31,12 @@ use crate::connection::Connection;
 use crate::dirty::DirtyBitmap;
 use crate::dispatcher::{Dispatcher, Unplaced};
 use crate::frame::{ChecksumSet, MAX_PAGES, Report};
-use crate::handshake::{Agreement, Answer, MigrationId, Offer, Versions, agree};
+use crate::handshake::{self, Agreement, Answer, MigrationId, Offer, Versions, agree};
 use crate::poll;
 use crate::rate::RateLimit;
 use crate::regions::Regions;
 use crate::selector::Selector;
+use crate::vm::Machine;
 use poller::{Command, Landing, Poller};
 
 /// What a sender is told.
@@ -53,6 +54,10 @@ pub struct SenderConfig {
     pub baseline_bytes: usize,
     /// The most bytes a second that are sent, if there is a limit.
     pub max_bytes_per_s: Option<u64>,
+    /// What the guest needs of a processor, for the destination to check; without one it is not checked.
+    pub machine: Option<Machine>,
+    /// Which attempt at the migration this is: 0, and one more whenever it is taken up again after its connections broke.
+    pub attempt: u32,
 }
 
 impl SenderConfig {
@@ -68,6 +73,8 @@ impl SenderConfig {
             deflate_window_bits: 15,
             baseline_bytes: if deltas { 64 << 20 } else { 0 },
             max_bytes_per_s: None,
+            machine: None,
+            attempt: 0,
         }
     }
 }
@@ -109,7 +116,7 @@ impl Sender {
         mut connections: Vec<Connection>,
         config: SenderConfig,
     ) -> Result<Self, SendError> {
-        let agreement = offer(&ram, &mut connections, &config)?;
+        let agreement = offer(&ram, accelerators, &mut connections, &config)?;
         let limits = agreement.limits().clone();
         let max_pages = PageCount(limits.max_pages);
         let doorbell = Arc::new(Doorbell::default());
@@ -328,6 +335,7 @@ fn take_back(cache: &mut BaselineCache, request: &mut Request) {
 /// Makes the same offer on every connection, and agrees on what the destination answers.
 fn offer(
     ram: &GuestRam,
+    accelerators: &[Arc<dyn Accelerator>],
     connections: &mut [Connection],
     config: &SenderConfig,
 ) -> Result<Agreement, SendError> {
@@ -348,6 +356,9 @@ fn offer(
         methods: MethodSet::of(config.selector.methods()).with(Method::Zero).with(Method::Raw),
         checksums: ChecksumSet::all(),
         regions: Regions::of(ram)?,
+        attempt: config.attempt,
+        machine: config.machine.clone(),
+        accelerators: handshake::in_words(accelerators),
     };
     for (channel, connection) in (0..channels).zip(&mut *connections) {
         offer.channel = channel;

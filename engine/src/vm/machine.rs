@@ -17,6 +17,9 @@ impl Architecture {
     /// RISC-V (`EM_RISCV`).
     pub const RISCV: Self = Self(243);
 
+    /// None stated.
+    pub const UNKNOWN: Self = Self(0);
+
     /// The one this program was built for.
     #[must_use]
     pub const fn of_this_build() -> Self {
@@ -27,8 +30,14 @@ impl Architecture {
         } else if cfg!(any(target_arch = "riscv64", target_arch = "riscv32")) {
             Self::RISCV
         } else {
-            Self(0)
+            Self::UNKNOWN
         }
+    }
+
+    /// Whether it is one at all.
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        self.0 != Self::UNKNOWN.0
     }
 }
 
@@ -38,6 +47,7 @@ impl fmt::Display for Architecture {
             Self::X86_64 => f.write_str("x86-64"),
             Self::AARCH64 => f.write_str("AArch64"),
             Self::RISCV => f.write_str("RISC-V"),
+            Self::UNKNOWN => f.write_str("an unknown architecture"),
             Self(number) => write!(f, "architecture {number} (ELF e_machine)"),
         }
     }

@@ -8,6 +8,7 @@ use pageferry_accel::units::{Gpa, PageCount, PageIndex, PageSize};
 use pageferry_engine::frame::{ChecksumSet, Header, Limits, PagesHead, Report};
 use pageferry_engine::handshake::{Acceptance, Answer, MigrationId, Offer, Refusal, Versions, agree};
 use pageferry_engine::regions::{Region, Regions};
+use pageferry_engine::vm::{Architecture, Machine};
 
 use crate::samples::decode;
 
@@ -43,6 +44,13 @@ fn offer() -> Offer {
         methods: MethodSet::of(&[Method::Zero, Method::Raw, Method::Deflate, Method::Xbzrle]),
         checksums: ChecksumSet::of(&[ChecksumKind::Crc32, ChecksumKind::Crc32c]),
         regions: Regions::new(PageSize::Kib4, regions.to_vec()).unwrap(),
+        attempt: 1,
+        machine: Some(Machine {
+            architecture: Architecture::X86_64,
+            cpu_model: "A CPU".to_owned(),
+            cpu_features: ["avx2", "fpu"].map(str::to_owned).into(),
+        }),
+        accelerators: "iaa-model (model), cpu".to_owned(),
     }
 }
 
@@ -55,6 +63,7 @@ fn answer() -> Answer {
         max_pages: 128,
         max_payload_bytes: 262_144,
         checksums: ChecksumSet::of(&[ChecksumKind::Crc32c]),
+        accelerators: "dsa (hardware), cpu".to_owned(),
     })
 }
 
@@ -113,6 +122,9 @@ fn the_agreement_is_what_the_page_says() {
     );
     assert_eq!(limits.checksums.to_string(), "CRC-32C");
     assert_eq!(limits.methods.to_string(), "zero, raw, deflate");
+    assert_eq!(agreement.attempt, 1);
+    assert_eq!(agreement.source_accelerators, "iaa-model (model), cpu");
+    assert_eq!(agreement.destination_accelerators, "dsa (hardware), cpu");
 }
 
 #[test]

@@ -4,9 +4,11 @@ use pageferry_accel::method::{Method, MethodSet};
 use pageferry_accel::units::{Gpa, PageSize};
 use pageferry_engine::frame::ChecksumSet;
 use pageferry_engine::handshake::{
-    Acceptance, Answer, Capabilities, HandshakeError, MigrationId, Mismatch, Offer, Refusal, Versions, agree,
+    Acceptance, Answer, Capabilities, HandshakeError, MigrationId, Mismatch, MissingFeatures, Offer, Refusal,
+    Versions, agree,
 };
 use pageferry_engine::regions::{Region, Regions};
+use pageferry_engine::vm::{Architecture, Machine};
 use proptest::prelude::*;
 
 use crate::samples::regions;
@@ -24,6 +26,18 @@ pub fn offer() -> Offer {
         methods: MethodSet::all(),
         checksums: ChecksumSet::all(),
         regions: regions(),
+        attempt: 2,
+        machine: Some(machine(&["avx2", "fpu"])),
+        accelerators: "iaa-model (model), cpu".to_owned(),
+    }
+}
+
+/// A processor with these features.
+pub fn machine(features: &[&str]) -> Machine {
+    Machine {
+        architecture: Architecture::X86_64,
+        cpu_model: "A CPU".to_owned(),
+        cpu_features: features.iter().map(|&name| name.to_owned()).collect(),
     }
 }
 
@@ -36,6 +50,9 @@ pub fn local() -> Capabilities {
         methods: MethodSet::of(&[Method::Zero, Method::Raw, Method::Deflate]),
         checksums: ChecksumSet::from_bits(4),
         regions: regions(),
+        machine: Some(machine(&["avx2", "fpu", "sse2"])),
+        available_bytes: Some(32 << 20),
+        accelerators: "cpu".to_owned(),
     }
 }
 
@@ -50,7 +67,8 @@ fn offers() -> impl Strategy<Value = Offer> {
     let steps = prop::collection::vec((0u64..3, 1u64..1 << 20), 1..40);
     let numbers = (1u8..=255, 0u8..=255, any::<[u8; 16]>(), 1u16..=64, any::<u16>(), 1u32..=1024);
     let abilities = (any::<bool>(), any::<u32>(), any::<u32>(), any::<u32>());
-    (sizes, steps, numbers, abilities).prop_map(|(size, steps, numbers, abilities)| {
+    let state = (any::<u32>(), machines(), "[a-z0-9 (),äß€]{0,128}");
+    (sizes, steps, numbers, abilities, state).prop_map(|(size, steps, numbers, abilities, state)| {
         let mut page = 0;
         let region = |(gap, pages)| {
             let first = page + gap;
@@ -72,8 +90,21 @@ fn offers() -> impl Strategy<Value = Offer> {
             methods: MethodSet::from_bits(methods),
             checksums: ChecksumSet::from_bits(checksums),
             regions,
+            attempt: state.0,
+            machine: state.1,
+            accelerators: state.2,
         }
     })
+}
+
+fn machines() -> impl Strategy<Value = Option<Machine>> {
+    let features = prop::collection::btree_set("[!-~]{1,16}", 0..200);
+    let machine = (1u16.., "[a-zA-Z0-9 ()@.äß€]{0,32}", features);
+    prop::option::of(machine.prop_map(|(architecture, cpu_model, cpu_features)| Machine {
+        architecture: Architecture(architecture),
+        cpu_model,
+        cpu_features,
+    }))
 }
 
 fn answers() -> impl Strategy<Value = Answer> {
@@ -86,6 +117,7 @@ fn answers() -> impl Strategy<Value = Answer> {
             max_pages: offer.max_pages,
             max_payload_bytes: offer.max_payload_bytes,
             checksums: offer.checksums,
+            accelerators: offer.accelerators,
         })
     });
     let refusals = prop::sample::select(vec![
@@ -98,6 +130,8 @@ fn answers() -> impl Strategy<Value = Answer> {
         Refusal::Channels,
         Refusal::Unexpected,
         Refusal::Several,
+        Refusal::Machine,
+        Refusal::FreeMemory,
         Refusal::Unknown(200),
     ]);
     let refused = (refusals, "[a-zA-Z0-9 äß€;:]{0,256}");
@@ -153,6 +187,7 @@ proptest! {
             local.regions = offer.regions.clone();
             local.max_payload_bytes = offer.max_payload_bytes;
             local.max_pages = offer.max_pages;
+            local.machine = offer.machine.clone();
         }
         let local = Capabilities {
             deflate_window_bits: local.deflate_window_bits,
@@ -161,6 +196,9 @@ proptest! {
             methods: local.methods,
             checksums: local.checksums,
             regions: local.regions,
+            machine: local.machine,
+            available_bytes: None,
+            accelerators: local.accelerators,
         };
         if let Ok(answer) = offer.check(&local) {
             let agreement = agree(&offer, &answer).unwrap();
@@ -189,6 +227,9 @@ fn both_ends_agree_on_the_least_of_each() {
     assert_eq!((limits.max_pages, limits.max_payload_bytes), (63, 100_000));
     assert_eq!((limits.methods, limits.checksums), (local.methods, local.checksums));
     assert_eq!(limits.regions, offer.regions);
+    assert_eq!(here.attempt, 2);
+    let accelerators = (&here.source_accelerators[..], &here.destination_accelerators[..]);
+    assert_eq!(accelerators, ("iaa-model (model), cpu", "cpu"));
 }
 
 #[test]
@@ -210,6 +251,8 @@ fn everything_that_does_not_fit_is_said_at_once() {
         methods: MethodSet::of(&[Method::Zero]),
         checksums: ChecksumSet::default(),
         regions: Regions::new(PageSize::Kib16, vec![at(0)]).unwrap(),
+        machine: Some(machine(&["fpu"])),
+        available_bytes: Some(0),
         ..local()
     };
     let offer = Offer {
@@ -225,6 +268,12 @@ fn everything_that_does_not_fit_is_said_at_once() {
         Mismatch::Method { end: "source", method: Method::Zero },
         Mismatch::Method { end: "destination", method: Method::Raw },
         Mismatch::Checksums { source_has: offer.checksums, destination_has: local.checksums },
+        Mismatch::CpuFeatures {
+            missing: MissingFeatures(["avx2".to_owned()].into()),
+            source_cpu: "A CPU".to_owned(),
+            destination_cpu: "A CPU".to_owned(),
+        },
+        Mismatch::FreeMemory { needed_bytes: 1 << 20, available_bytes: 0 },
         Mismatch::OnlyAtSource(at(1 << 20)),
         Mismatch::OnlyAtDestination(at(0)),
     ];
@@ -234,6 +283,7 @@ fn everything_that_does_not_fit_is_said_at_once() {
     let HandshakeError::Refused { refusal, text } = error else { panic!("{error}") };
     assert_eq!(refusal, Refusal::Several);
     assert!(text.len() <= 1024 && text.contains("version 2 to 3") && text.contains("16 KiB"), "{text}");
+    assert!(text.contains("lacks: avx2 (") && text.contains("has 1 MiB"), "{text}");
 }
 
 #[test]
@@ -248,13 +298,13 @@ fn a_destination_that_accepts_what_does_not_fit_is_not_believed() {
     let offer = offer();
     let Answer::Accepted(good) = offer.check(&local()).unwrap() else { panic!("it fits") };
     for bad in [
-        Acceptance { version: 2, ..good },
-        Acceptance { version: 0, ..good },
-        Acceptance { page_size: PageSize::Kib16, ..good },
-        Acceptance { methods: MethodSet::of(&[Method::Raw]), ..good },
+        Acceptance { version: 2, ..good.clone() },
+        Acceptance { version: 0, ..good.clone() },
+        Acceptance { page_size: PageSize::Kib16, ..good.clone() },
+        Acceptance { methods: MethodSet::of(&[Method::Raw]), ..good.clone() },
         Acceptance { checksums: ChecksumSet::default(), ..good },
     ] {
-        let found = agree(&offer, &Answer::Accepted(bad));
+        let found = agree(&offer, &Answer::Accepted(bad.clone()));
         assert!(matches!(found, Err(HandshakeError::Disagreement(_))), "{bad:?}: {found:?}");
     }
 }
@@ -273,7 +323,7 @@ fn a_source_of_later_versions_too_is_spoken_to_in_this_one() {
 fn an_agreement_on_the_impossible_is_none() {
     let offer = offer();
     let Answer::Accepted(good) = offer.check(&local()).unwrap() else { panic!("it fits") };
-    let found = agree(&offer, &Answer::Accepted(Acceptance { max_pages: 2000, ..good }));
+    let found = agree(&offer, &Answer::Accepted(Acceptance { max_pages: 2000, ..good.clone() }));
     assert!(matches!(found, Err(HandshakeError::MaxPages { pages: 2000, .. })), "{found:?}");
     let found = agree(&Offer { max_payload_bytes: 1, ..offer }, &Answer::Accepted(good));
     assert!(matches!(found, Err(HandshakeError::MaxPayload { bytes: 1, .. })), "{found:?}");

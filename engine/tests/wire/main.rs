@@ -5,5 +5,6 @@ mod golden;
 mod handshakes;
 mod messages;
 mod offers_refused;
+mod prechecks;
 mod refusals;
 mod samples;

@@ -8,7 +8,7 @@ use pageferry_accel::units::PageSize;
 use pageferry_engine::handshake::{Answer, Channels, HandshakeError, MigrationId, Offer, Refusal, Versions};
 use pageferry_engine::regions::{Regions, RegionsError};
 
-use crate::handshakes::{local, offer};
+use crate::handshakes::{local, machine, offer};
 
 /// The offer's bytes with some overwritten and the checksum made right again.
 fn patched_offer(patches: &[(usize, &[u8])]) -> Result<Offer, HandshakeError> {
@@ -63,15 +63,23 @@ fn an_offer_with_an_impossible_number_is_refused_by_name() {
     assert!(matches!(refused((32, &[0xff; 4])), Error::MaxPayload { bytes: u32::MAX, max: 258_048, .. }));
     assert!(matches!(refused((44, &[1, 4, 0, 0])), Error::TooManyRegions { regions: 1025 }));
     assert!(matches!(refused((44, &[0xff; 4])), Error::TooManyRegions { regions: u32::MAX }));
-    assert!(matches!(refused((48, &[1])), Error::Regions(RegionsError::Alignment { index: 0, .. })));
+    assert!(matches!(refused((54, &[0, 1])), Error::Reserved { message: "offer", found: 256 }));
+    for (at, max) in [(56, 128), (58, 8192), (60, 512)] {
+        let stated = u16::try_from(max + 1).unwrap().to_le_bytes();
+        let error = patched_offer(&[(at, &stated)]).unwrap_err();
+        let expected =
+            matches!(error, Error::TextLength { bytes, max: most, .. } if (bytes, most) == (max + 1, max));
+        assert!(expected, "the text whose length is at {at}: {error}");
+    }
+    assert!(matches!(refused((62, &[1])), Error::Regions(RegionsError::Alignment { index: 0, .. })));
 }
 
 #[test]
 fn an_offer_without_regions_is_refused() {
     let mut bytes = Vec::new();
     offer().write(&mut bytes).unwrap();
-    bytes.truncate(48 + 4);
-    let found = Offer::read(&mut &patched(bytes, &[(44, &[0])])[..]);
+    bytes.truncate(62 + 4);
+    let found = Offer::read(&mut &patched(bytes, &[(44, &[0]), (56, &[0; 6])])[..]);
     assert!(matches!(found, Err(HandshakeError::Regions(RegionsError::Count { found: 0 }))), "{found:?}");
 }
 
@@ -92,6 +100,10 @@ fn an_offer_that_no_destination_would_read_is_not_written() {
         Offer { channel: 4, ..offer() },
         Offer { max_pages: 2000, ..offer() },
         Offer { deflate_window_bits: 9, ..offer() },
+        Offer { machine: Some(machine(&["two words"])), ..offer() },
+        Offer { machine: Some(machine(&[""])), ..offer() },
+        Offer { machine: Some(machine(&["größe"])), ..offer() },
+        Offer { machine: Some(machine(&[&"f".repeat(8193)])), ..offer() },
     ] {
         assert!(bad.write(&mut out).is_err(), "{bad:?}");
     }
@@ -109,8 +121,12 @@ fn an_answer_with_an_impossible_number_is_refused_by_name() {
     assert!(matches!(refused((7, &[16])), Error::DeflateWindow { bits: 16, .. }));
     assert!(matches!(refused((12, &[0; 4])), Error::MaxPages { pages: 0, .. }));
     assert!(matches!(refused((16, &[0; 4])), Error::MaxPayload { bytes: 0, .. }));
-    assert!(matches!(refused((24, &[1, 4])), Error::TextLength { bytes: 1025 }));
-    assert!(matches!(refused((26, &[1, 0])), Error::Reserved { found: 1 }));
+    assert!(matches!(refused((24, &[1, 4])), Error::TextLength { bytes: 1025, max: 512, .. }));
+    assert!(matches!(refused((24, &[1, 2])), Error::TextLength { bytes: 513, max: 512, .. }));
+    assert!(matches!(refused((26, &[1, 0])), Error::Reserved { message: "answer", found: 1 }));
+    let refusal = Answer::reject(Refusal::Memory, "");
+    let found = patched_answer(&refusal, &[(24, &[1, 4])]);
+    assert!(matches!(found, Err(Error::TextLength { bytes: 1025, max: 1024, .. })), "{found:?}");
 }
 
 #[test]
@@ -161,6 +177,9 @@ fn a_connection_that_differs_in_anything_else_is_refused() {
         (Offer { methods, ..other.clone() }, "methods"),
         (Offer { checksums: local().checksums, ..other.clone() }, "checksums"),
         (Offer { regions, ..other.clone() }, "guest memory"),
+        (Offer { attempt: 3, ..other.clone() }, "attempt"),
+        (Offer { machine: None, ..other.clone() }, "CPU"),
+        (Offer { accelerators: String::new(), ..other.clone() }, "accelerators"),
     ] {
         let found = channels.join(&differs);
         let named = matches!(found, Err(HandshakeError::OfferDiffers { channel: 1, difference }) if difference == what);

@@ -4,15 +4,17 @@
 
 use libfuzzer_sys::fuzz_target;
 use pageferry_engine::handshake::{Answer, Channels, Offer, agree};
-use pageferry_fuzz::peer::{capabilities, number, offer, sealed_message};
+use pageferry_fuzz::peer::{capabilities, number, offer, sealed_message, short};
 
 fuzz_target!(|data: &[u8]| {
     hold_offer(data);
     hold_answer(data);
-    if let Some(message) = sealed_message(data, b"PFRH", 48, |fixed| number(fixed, 44) as usize * 16) {
+    let texts = |fixed: &[u8]| short(fixed, 56) + short(fixed, 58) + short(fixed, 60);
+    let variable = |fixed: &[u8]| (number(fixed, 44) as usize).saturating_mul(16) + texts(fixed);
+    if let Some(message) = sealed_message(data, b"PFRH", 62, variable) {
         hold_offer(&message);
     }
-    if let Some(message) = sealed_message(data, b"PFRA", 28, |fixed| usize::from(number(fixed, 24) as u16)) {
+    if let Some(message) = sealed_message(data, b"PFRA", 28, |fixed| short(fixed, 24)) {
         hold_answer(&message);
     }
 });

@@ -6,6 +6,7 @@ use pageferry_accel::units::{Gpa, PageSize};
 use pageferry_engine::frame::{ChecksumSet, Header, Limits};
 use pageferry_engine::handshake::{Capabilities, MigrationId, Offer, Versions};
 use pageferry_engine::regions::{Region, Regions};
+use pageferry_engine::vm::{Architecture, Machine};
 
 /// Two regions of 16 MiB: from 0 and from 4 GiB on.
 pub fn regions(page_size: PageSize) -> Regions {
@@ -42,6 +43,17 @@ pub fn offer() -> Offer {
         methods: MethodSet::all(),
         checksums: ChecksumSet::all(),
         regions: regions(PageSize::Kib4),
+        attempt: 1,
+        machine: Some(machine(&["avx2", "fpu"])),
+        accelerators: "iaa-model (model), cpu".to_owned(),
+    }
+}
+
+fn machine(features: &[&str]) -> Machine {
+    Machine {
+        architecture: Architecture::X86_64,
+        cpu_model: "A CPU".to_owned(),
+        cpu_features: features.iter().map(|&name| name.to_owned()).collect(),
     }
 }
 
@@ -54,6 +66,9 @@ pub fn capabilities() -> Capabilities {
         methods: MethodSet::all(),
         checksums: ChecksumSet::all(),
         regions: regions(PageSize::Kib4),
+        machine: Some(machine(&["avx2", "fpu", "sse2"])),
+        available_bytes: Some(64 << 20),
+        accelerators: "cpu".to_owned(),
     }
 }
 
@@ -90,6 +105,12 @@ pub fn sealed_message(
     message.extend(data[fixed_bytes..].iter().copied().chain(std::iter::repeat(0)).take(variable));
     message.extend_from_slice(&crc32c(&message).to_le_bytes());
     Some(message)
+}
+
+/// The little-endian number of 2 bytes at `offset`, where there is one.
+pub fn short(bytes: &[u8], offset: usize) -> usize {
+    let bytes = bytes.get(offset..).and_then(<[u8]>::first_chunk);
+    bytes.copied().map_or(0, u16::from_le_bytes).into()
 }
 
 /// The little-endian number of 4 bytes at `offset`, where there is one.

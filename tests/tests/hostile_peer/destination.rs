@@ -29,6 +29,7 @@ fn acceptance() -> Acceptance {
         max_pages: 1024,
         max_payload_bytes: 1024 << 12,
         checksums: ChecksumSet::all(),
+        accelerators: "cpu".to_owned(),
     }
 }
 
@@ -39,13 +40,14 @@ fn swallow(mut stream: Stream) {
 
 /// Lets a sender run into a destination that does `what` with the offer's connection. The sender's guest is left alone, and
 /// the sender stays failed.
-fn meet(name: &str, what: impl Fn(Stream) + Copy + Send + 'static, check: impl Fn(&SendError) -> bool) {
+fn meet(name: &str, what: impl Fn(Stream) + Clone + Send + 'static, check: impl Fn(&SendError) -> bool) {
     for transport in Transport::ALL {
         let _watchdog = Watchdog::over(format!("a destination that {name} over {transport:?}"));
         let source = guest(PAGES, PageSize::Kib4);
         fill(&source, 23);
         let before: Vec<_> = pages(&source).map(|page| page_bytes(&source, page)).collect();
         let (ours, theirs) = transport.pair();
+        let what = what.clone();
         let destination = thread::spawn(move || {
             let mut theirs = theirs;
             Offer::read(&mut theirs).unwrap();
@@ -119,7 +121,7 @@ fn an_acceptance_of_something_else_is_refused() {
     for (name, answer) in
         [("has other pages", other_pages), ("speaks version 7", other_version), ("takes nothing raw", no_raw)]
     {
-        let accept = move |mut stream: Stream| Answer::Accepted(answer).write(&mut stream).unwrap();
+        let accept = move |mut stream: Stream| Answer::Accepted(answer.clone()).write(&mut stream).unwrap();
         meet(
             name,
             accept,
@@ -127,7 +129,7 @@ fn an_acceptance_of_something_else_is_refused() {
         );
     }
     let no_zstd = Acceptance { methods: MethodSet::of(&[Method::Zero, Method::Raw]), ..acceptance() };
-    let accept = move |mut stream: Stream| Answer::Accepted(no_zstd).write(&mut stream).unwrap();
+    let accept = move |mut stream: Stream| Answer::Accepted(no_zstd.clone()).write(&mut stream).unwrap();
     meet("does not decode zstd", accept, |error| matches!(error, SendError::CannotDecode(Method::Zstd)));
 }
 

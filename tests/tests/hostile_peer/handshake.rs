@@ -6,8 +6,9 @@ use pageferry_accel::checksum::crc32c;
 use pageferry_accel::units::{Gpa, PageSize};
 use pageferry_engine::frame::ChecksumSet;
 use pageferry_engine::handshake::{Answer, HandshakeError, MigrationId, Offer, Refusal, Versions};
-use pageferry_engine::receiver::{Incoming, ReceiveError};
+use pageferry_engine::receiver::{Host, Incoming, ReceiveError};
 use pageferry_engine::regions::{Region, Regions};
+use pageferry_engine::vm::{Architecture, Machine};
 use pageferry_tests::guest::guest;
 use pageferry_tests::hostile::{PAGES, numbered_guest, offer, offer_bytes, push};
 use pageferry_tests::peers::{Stream, Transport, cpu, receive};
@@ -62,8 +63,20 @@ fn what_is_no_offer_is_refused_in_words() {
         ("4 GiB a frame", patched(32, &[0xff; 4]), |error| {
             matches!(error, HandshakeError::MaxPayload { .. })
         }),
+        ("64 KiB of CPU model", patched(56, &[0xff; 2]), |error| {
+            matches!(error, HandshakeError::TextLength { text: "CPU model", bytes: 65535, .. })
+        }),
+        ("64 KiB of CPU features", patched(58, &[0xff; 2]), |error| {
+            matches!(error, HandshakeError::TextLength { text: "CPU features", .. })
+        }),
+        ("64 KiB of accelerators", patched(60, &[0xff; 2]), |error| {
+            matches!(error, HandshakeError::TextLength { text: "accelerators", .. })
+        }),
+        ("reserved bytes in use", patched(54, &[1]), |error| {
+            matches!(error, HandshakeError::Reserved { .. })
+        }),
         ("pages of 2 GiB", patched(6, &[31]), |error| matches!(error, HandshakeError::PageSize { .. })),
-        ("a region of 2^64 bytes", patched(56, &[0xff; 8]), |error| {
+        ("a region of 2^64 bytes", patched(70, &[0xff; 8]), |error| {
             matches!(error, HandshakeError::Regions(_))
         }),
     ];
@@ -106,6 +119,29 @@ fn an_offer_that_does_not_fit_is_refused_with_all_that_does_not() {
             };
             assert_eq!((refusal, found, told), (expected, expected, text));
         }
+    }
+}
+
+#[test]
+fn a_host_that_cannot_run_the_guest_says_all_of_why() {
+    let machine = |feature: &str| Machine {
+        architecture: Architecture::X86_64,
+        cpu_model: format!("CPU with {feature}"),
+        cpu_features: [feature.to_owned()].into(),
+    };
+    let _watchdog = Watchdog::over("a host that cannot run the guest");
+    let (mut ours, theirs) = Transport::Unix.pair();
+    let offer = Offer { machine: Some(machine("avx512f")), ..offer(0, 1) };
+    ours.write_all(&offer_bytes(&offer)).unwrap();
+    let host = Host { machine: Some(machine("avx2")), available_bytes: Some(4096) };
+    let incoming = Incoming::begin(theirs.connection()).unwrap().on(host);
+    let error = incoming.accept(numbered_guest(), &cpu()).err().unwrap();
+    assert!(matches!(error, ReceiveError::Refused { refusal: Refusal::Several, .. }), "{error}");
+    let Answer::Refused { refusal: Refusal::Several, text } = Answer::read(&mut ours).unwrap() else {
+        panic!("accepted");
+    };
+    for part in ["lacks: avx512f", "CPU with avx512f", "CPU with avx2", "can give it 0 MiB"] {
+        assert!(text.contains(part), "`{part}` is not in `{text}`");
     }
 }
 
