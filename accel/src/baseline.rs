@@ -102,6 +102,16 @@ pub struct BaselineCounters {
     pub evictions: u64,
 }
 
+impl BaselineCounters {
+    /// Adds the counts of another cache.
+    pub fn absorb(&mut self, other: Self) {
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.refused += other.refused;
+        self.evictions += other.evictions;
+    }
+}
+
 /// A bounded number of pages, each exactly as the destination has it.
 ///
 /// Which page has which slot is looked up in a table by page number, so a look-up costs one load. A page that is known

@@ -53,4 +53,42 @@ impl Fallbacks {
         self.page_faults_on_cpu += u64::from(page_faults_on_cpu);
         self.copied_pages += u64::from(copied);
     }
+
+    /// Adds the counts of another attempt.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        let Self {
+            no_baseline_pages,
+            overflow_pages,
+            did_not_shrink_pages,
+            page_faults_resumed,
+            page_faults_on_cpu,
+            copied_pages,
+            queue_full_requests,
+            queue_gone_requests,
+            device_failed_requests,
+            deadline_requests,
+            misdecoded_requests,
+            quarantined_queues,
+            probes,
+            readmitted_queues,
+        } = other;
+        for (count, more) in [
+            (&mut self.no_baseline_pages, no_baseline_pages),
+            (&mut self.overflow_pages, overflow_pages),
+            (&mut self.did_not_shrink_pages, did_not_shrink_pages),
+            (&mut self.page_faults_resumed, page_faults_resumed),
+            (&mut self.page_faults_on_cpu, page_faults_on_cpu),
+            (&mut self.copied_pages, copied_pages),
+            (&mut self.queue_full_requests, queue_full_requests),
+            (&mut self.queue_gone_requests, queue_gone_requests),
+            (&mut self.device_failed_requests, device_failed_requests),
+            (&mut self.deadline_requests, deadline_requests),
+            (&mut self.misdecoded_requests, misdecoded_requests),
+            (&mut self.quarantined_queues, quarantined_queues),
+            (&mut self.probes, probes),
+            (&mut self.readmitted_queues, readmitted_queues),
+        ] {
+            *count += more;
+        }
+    }
 }

@@ -18,6 +18,7 @@ mod dispatcher;
 pub mod fallbacks;
 pub mod frame;
 pub mod handshake;
+pub mod migration;
 mod poll;
 mod rate;
 pub mod receiver;

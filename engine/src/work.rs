@@ -14,3 +14,18 @@ pub struct Work {
     /// Pages in them, zero pages included.
     pub pages: u64,
 }
+
+impl Work {
+    /// Adds what the same accelerators did in another attempt.
+    pub(crate) fn absorb(all: &mut Vec<Self>, more: &[Self]) {
+        for work in more {
+            match all.iter_mut().find(|known| known.accelerator == work.accelerator) {
+                Some(known) => {
+                    known.requests += work.requests;
+                    known.pages += work.pages;
+                }
+                None => all.push(work.clone()),
+            }
+        }
+    }
+}

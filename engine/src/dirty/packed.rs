@@ -18,6 +18,12 @@ impl PackedPages {
         Self { words }
     }
 
+    /// Whether no page is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|&word| word == 0)
+    }
+
     /// The words, little-endian, one behind the other.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -85,7 +85,7 @@ pub fn encode_failure(round: u32, reason: &str, out: &mut Vec<u8>) {
 
 /// Appends the frame by which the source gives up; of `reason` at most [`MAX_REASON_BYTES`] are sent.
 pub fn encode_give_up(round: u32, reason: &str, out: &mut Vec<u8>) {
-    encode_message(Kind::GiveUp, round, text::bounded(reason).as_bytes(), out);
+    encode_message(Kind::GiveUp, round, text::bounded(reason, MAX_REASON_BYTES).as_bytes(), out);
 }
 
 /// Appends the frame that says that the source is there though it has nothing to send.

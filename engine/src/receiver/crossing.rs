@@ -40,6 +40,19 @@ pub struct ReceiveReport {
     pub accelerators: Vec<Work>,
 }
 
+impl ReceiveReport {
+    /// Adds what another receiver of the same migration counted.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        self.rounds += other.rounds;
+        self.frames += other.frames;
+        self.pages += other.pages;
+        self.zero_pages += other.zero_pages;
+        self.payload_bytes += other.payload_bytes;
+        self.fallbacks.absorb(&other.fallbacks);
+        Work::absorb(&mut self.accelerators, &other.accelerators);
+    }
+}
+
 /// What the threads of a receiver share.
 pub(super) struct Crossing {
     pub(super) limits: Limits,

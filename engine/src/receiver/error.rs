@@ -73,6 +73,9 @@ pub enum ReceiveError {
         /// In its words.
         reason: String,
     },
+    /// Somebody asked it to.
+    #[error("it was stopped at the destination")]
+    Stopped,
     /// A frame breaks the rules.
     #[error(transparent)]
     Frame(#[from] FrameError),

@@ -61,13 +61,23 @@ impl Incoming {
     /// # Errors
     /// [`HandshakeError`] if it is of another migration or of none; the peer is told, that connection is dropped, and
     /// the others stay.
-    pub fn join(&mut self, mut connection: Connection) -> Result<(), HandshakeError> {
-        let offer = read_offer(&mut connection)?;
-        if let Err(error) = self.channels.join(&offer) {
-            tell(&mut connection, &Answer::reject(Refusal::Channels, &error));
-            return Err(error);
+    pub fn join(&mut self, connection: Connection) -> Result<(), HandshakeError> {
+        self.absorb(Self::begin(connection)?)
+    }
+
+    /// Adds the connections of another one that knocked.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub(crate) fn absorb(&mut self, newcomer: Self) -> Result<(), HandshakeError> {
+        for (channel, mut connection) in newcomer.connections {
+            let offer = Offer { channel, ..newcomer.channels.offer().clone() };
+            if let Err(error) = self.channels.join(&offer) {
+                tell(&mut connection, &Answer::reject(Refusal::Channels, &error));
+                return Err(error);
+            }
+            self.connections.push((channel, connection));
         }
-        self.connections.push((offer.channel, connection));
         Ok(())
     }
 

@@ -86,11 +86,6 @@ impl Receiver {
         &mut self.connections[0]
     }
 
-    /// The connections, where nothing is to be received.
-    pub(crate) fn into_connections(self) -> Vec<Connection> {
-        self.connections
-    }
-
     /// Receives until the source has finished, and hands the connections back.
     ///
     /// # Errors

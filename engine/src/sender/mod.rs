@@ -1,6 +1,7 @@
 //! The source's end: a migration thread that composes and submits, and a poller that sends.
 
 mod error;
+mod outgoing;
 mod poller;
 mod report;
 mod stop;
@@ -9,19 +10,19 @@ mod watch;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender as ChannelSender, bounded};
 use pageferry_accel::baseline::BaselineCache;
 use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::guest::GuestRam;
-use pageferry_accel::method::{Method, MethodSet};
 use pageferry_accel::pool::{Pool, PoolSize};
 use pageferry_accel::queue::{Accelerator, Attachment, requests_and_buffers};
 use pageferry_accel::request::{Direction, Request};
 use pageferry_accel::units::PageCount;
 
 pub use error::SendError;
+pub use outgoing::Outgoing;
 pub use report::{MethodCount, MethodCounts, RequestTime, SendReport};
 pub use stop::Stop;
 pub use watch::SendWatch;
@@ -30,11 +31,10 @@ use crate::batcher::Batcher;
 use crate::connection::Connection;
 use crate::dirty::DirtyBitmap;
 use crate::dispatcher::{Dispatcher, Unplaced};
-use crate::frame::{ChecksumSet, MAX_PAGES, Report};
-use crate::handshake::{self, Agreement, Answer, MigrationId, Offer, Versions, agree};
+use crate::frame::Report;
+use crate::handshake::{Agreement, MigrationId};
 use crate::poll;
 use crate::rate::RateLimit;
-use crate::regions::Regions;
 use crate::selector::Selector;
 use crate::vm::Machine;
 use poller::{Command, Landing, Poller};
@@ -97,6 +97,7 @@ pub struct Sender {
     stop: Stop,
     round: u32,
     sequence: u64,
+    barrier: Duration,
 }
 
 /// Requests that may be with the poller while every queue is full.
@@ -113,10 +114,18 @@ impl Sender {
     pub fn new(
         ram: Arc<GuestRam>,
         accelerators: &[Arc<dyn Accelerator>],
-        mut connections: Vec<Connection>,
+        connections: Vec<Connection>,
         config: SenderConfig,
     ) -> Result<Self, SendError> {
-        let agreement = offer(&ram, accelerators, &mut connections, &config)?;
+        Outgoing::offer(&ram, accelerators, connections, &config)?.open(ram, accelerators, config)
+    }
+
+    fn open(
+        Outgoing { agreement, connections }: Outgoing,
+        ram: Arc<GuestRam>,
+        accelerators: &[Arc<dyn Accelerator>],
+        config: SenderConfig,
+    ) -> Result<Self, SendError> {
         let limits = agreement.limits().clone();
         let max_pages = PageCount(limits.max_pages);
         let doorbell = Arc::new(Doorbell::default());
@@ -176,6 +185,7 @@ impl Sender {
             stop,
             round: 0,
             sequence: 0,
+            barrier: Duration::ZERO,
         })
     }
 
@@ -195,6 +205,12 @@ impl Sender {
     #[must_use]
     pub fn stop(&self) -> Stop {
         self.stop.clone()
+    }
+
+    /// How long the destination took to confirm the last round once all of it had been sent.
+    #[must_use]
+    pub fn last_barrier(&self) -> Duration {
+        self.barrier
     }
 
     /// Sends every dirty page once, and waits until the destination has confirmed them all.
@@ -269,10 +285,13 @@ impl Sender {
         if self.pool.wait_for_all().is_err() {
             return Err(self.failure());
         }
+        let begun = Instant::now();
         self.command(Command::EndRound { round: self.round, sequence: self.sequence });
         self.round += 1;
         // The poller dropped its end if it failed.
-        self.reports.recv().map_err(|_| self.failure())
+        let report = self.reports.recv().map_err(|_| self.failure())?;
+        self.barrier = begun.elapsed();
+        Ok(report)
     }
 
     /// Baselines come back with their requests: what was in flight in the last round is at rest now.
@@ -330,45 +349,6 @@ fn pool(ram: &GuestRam, max_pages: PageCount, accelerators: &[Arc<dyn Accelerato
 
 fn take_back(cache: &mut BaselineCache, request: &mut Request) {
     request.baselines.drain(..).flatten().for_each(|baseline| cache.give_back(baseline));
-}
-
-/// Makes the same offer on every connection, and agrees on what the destination answers.
-fn offer(
-    ram: &GuestRam,
-    accelerators: &[Arc<dyn Accelerator>],
-    connections: &mut [Connection],
-    config: &SenderConfig,
-) -> Result<Agreement, SendError> {
-    let count = connections.len();
-    let channels = u16::try_from(count).map_err(|_| SendError::Connections(count))?;
-    let max_pages = config.max_pages.0;
-    if !(1..=MAX_PAGES).contains(&max_pages) {
-        return Err(SendError::MaxPages(max_pages));
-    }
-    let mut offer = Offer {
-        versions: Versions::SPOKEN,
-        deflate_window_bits: config.deflate_window_bits,
-        migration: config.migration,
-        channel: 0,
-        channels,
-        max_pages,
-        max_payload_bytes: max_pages << ram.page_size().shift(),
-        methods: MethodSet::of(config.selector.methods()).with(Method::Zero).with(Method::Raw),
-        checksums: ChecksumSet::all(),
-        regions: Regions::of(ram)?,
-        attempt: config.attempt,
-        machine: config.machine.clone(),
-        accelerators: handshake::in_words(accelerators),
-    };
-    for (channel, connection) in (0..channels).zip(&mut *connections) {
-        offer.channel = channel;
-        offer.write(connection)?;
-    }
-    let mut agreement = None;
-    for connection in connections {
-        agreement = Some(agree(&offer, &Answer::read(connection)?)?);
-    }
-    agreement.ok_or(SendError::Connections(count))
 }
 
 fn start(mut poller: Poller, doorbell: Arc<Doorbell>) -> Result<JoinHandle<Landing>, SendError> {

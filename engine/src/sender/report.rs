@@ -62,6 +62,13 @@ impl MethodCounts {
         self.0[usize::from(method.to_wire())]
     }
 
+    fn absorb(&mut self, other: &Self) {
+        for (count, more) in self.0.iter_mut().zip(&other.0) {
+            count.pages += more.pages;
+            count.payload_bytes += more.payload_bytes;
+        }
+    }
+
     fn add(&mut self, segment: Segment) {
         let count = &mut self.0[usize::from(segment.method.to_wire())];
         count.pages += u64::from(segment.pages.0);
@@ -82,6 +89,11 @@ impl RequestTime {
         Duration::from_nanos(self.0.max())
     }
 
+    fn absorb(&mut self, other: &Self) {
+        // Both have the same bounds, so that nothing of the other is beyond this one's.
+        let _ = self.0.add(&other.0);
+    }
+
     fn record(&mut self, time: Duration) {
         self.0.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
@@ -96,6 +108,21 @@ impl Default for RequestTime {
 }
 
 impl SendReport {
+    /// Adds what another sender of the same migration did.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        self.rounds += other.rounds;
+        self.frames += other.frames;
+        self.pages += other.pages;
+        self.zero_pages += other.zero_pages;
+        self.source_bytes += other.source_bytes;
+        self.wire_bytes += other.wire_bytes;
+        self.methods.absorb(&other.methods);
+        self.fallbacks.absorb(&other.fallbacks);
+        self.request_time.absorb(&other.request_time);
+        self.baselines.absorb(other.baselines);
+        Work::absorb(&mut self.accelerators, &other.accelerators);
+    }
+
     /// Counts a request that was sent with a head of `head_bytes`.
     pub(super) fn add(&mut self, request: &Request, head_bytes: usize, page_bytes: usize) {
         let pages = u64::from(request.data_pages().0);

@@ -26,6 +26,12 @@ impl SendWatch {
         report
     }
 
+    /// Bytes on the wire until now.
+    #[must_use]
+    pub fn wire_bytes(&self) -> u64 {
+        self.counts().wire_bytes
+    }
+
     /// What the sender's threads count in; each holds it for some additions.
     pub(super) fn counts(&self) -> MutexGuard<'_, SendReport> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)

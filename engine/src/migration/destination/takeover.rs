@@ -1,0 +1,134 @@
+//! The destination's part of the switchover: load the state, say so, and run the guest once it is given.
+
+use std::time::Instant;
+
+use super::{Destination, Standing, Wanted, Word, gather};
+use crate::connection::Connection;
+use crate::frame::End;
+use crate::migration::course::{Course, Halt};
+use crate::migration::error::MigrationError;
+use crate::migration::handle::Completed;
+use crate::migration::handover::{Message, while_alive};
+use crate::migration::state::{Happening, State, millis};
+
+/// The longest text of a source that gives up.
+const WORD_BYTES: u32 = 1024;
+
+impl Destination {
+    /// Takes the device state, loads it, and runs the guest when the source says so.
+    pub(super) fn take_over(
+        &mut self,
+        course: &Course,
+        connection: &mut Connection,
+    ) -> Result<Completed, MigrationError> {
+        self.still_since = Instant::now();
+        course.enter(State::Switchover);
+        let state = match Message::read(connection, self.config.max_state_bytes.max(WORD_BYTES))? {
+            Message::State(state) => state,
+            Message::GiveUp(reason) => return Err(MigrationError::peer("source", reason)),
+            other => return Err(other.out_of_turn("the device state").into()),
+        };
+        let loaded = while_alive(connection, || self.vm.load_state(&state));
+        loaded
+            .map_err(MigrationError::vm("load the state of its devices"))
+            .map_err(|error| tell(connection, error))?;
+        // Before the word is out: whether it arrives or not, the source may be told so again.
+        self.standing = Standing::Ready;
+        match self.ask(connection)? {
+            Word::Go => self.run_guest(course, Some(connection)),
+            Word::Back => Err(Message::Back.out_of_turn("the guest").into()),
+        }
+    }
+
+    /// Says that this end is ready, and hears what the source has decided.
+    pub(super) fn ask(&self, connection: &mut Connection) -> Result<Word, MigrationError> {
+        Message::Ready.write(connection)?;
+        match Message::read(connection, WORD_BYTES)? {
+            Message::Go => Ok(Word::Go),
+            Message::Back => Ok(Word::Back),
+            Message::GiveUp(reason) => Err(MigrationError::peer("source", reason)),
+            other => Err(other.out_of_turn("the guest").into()),
+        }
+    }
+
+    /// The guest is given: it runs here, unless the arbiter has given it to the source.
+    pub(super) fn run_guest(
+        &mut self,
+        course: &Course,
+        mut connection: Option<&mut Connection>,
+    ) -> Result<Completed, MigrationError> {
+        let run = match connection.as_deref_mut() {
+            Some(connection) => while_alive(connection, || self.claim_and_resume(course)),
+            None => self.claim_and_resume(course),
+        };
+        run.map_err(|error| match connection.as_deref_mut() {
+            Some(connection) => tell(connection, error),
+            None => error,
+        })?;
+        let downtime = self.still_since.elapsed();
+        let told = connection.as_deref_mut().map(|connection| Message::Running.write(connection));
+        course.stood_still(downtime);
+        let completed = Completed { downtime, expected_downtime: downtime, snapshot: course.snapshot() };
+        course.end(State::Completed, Happening::Completed { downtime_ms: millis(downtime) });
+        let heard = told.is_some_and(|told| told.is_ok())
+            && connection
+                .is_some_and(|connection| matches!(Message::read(connection, WORD_BYTES), Ok(Message::Bye)));
+        if !heard {
+            self.answer_questions(course);
+        }
+        Ok(completed)
+    }
+
+    fn claim_and_resume(&mut self, course: &Course) -> Result<(), MigrationError> {
+        course.commit()?;
+        if let Some(arbiter) = &self.config.arbiter
+            && arbiter.claim(self.migration, self.handover, End::Destination)? == End::Source
+        {
+            return Err(MigrationError::Arbitrated("source"));
+        }
+        self.vm.resume().map_err(MigrationError::vm("run the guest"))
+    }
+
+    /// The guest runs here. A source that did not hear of it comes back to ask, for as long as it has patience.
+    fn answer_questions(&mut self, course: &Course) {
+        let until = Instant::now() + self.config.patience.recovery;
+        loop {
+            let wanted = Wanted::Again { migration: self.migration, after: self.attempt };
+            let patience = self.config.patience.connect;
+            let Ok(Some(incoming)) = gather(&mut *self.listen, wanted, Some(until), patience, course) else {
+                return;
+            };
+            let Ok(mut receiver) = self.accept(incoming) else { continue };
+            let connection = receiver.first_connection();
+            if Message::Running.write(connection).is_ok()
+                && matches!(Message::read(connection, WORD_BYTES), Ok(Message::Bye))
+            {
+                return;
+            }
+        }
+    }
+
+    /// The source did not come back. A guest that was never given is not run, unless the arbiter gives it.
+    pub(super) fn alone(
+        &mut self,
+        course: &Course,
+        reason: String,
+        last: String,
+    ) -> Result<Completed, MigrationError> {
+        course.halt_by(Halt::Nothing)?;
+        match (&self.standing, &self.config.arbiter) {
+            (Standing::Receiving { .. }, _) => {
+                let within = self.config.patience.recovery;
+                Err(MigrationError::Lost { reason, within, last })
+            }
+            (Standing::Ready, None) => Err(MigrationError::InDoubt { reason, other: "source" }),
+            (Standing::Ready, Some(_)) => self.run_guest(course, None),
+        }
+    }
+}
+
+/// Tells the source why the guest does not run here, so that it runs there.
+fn tell(connection: &mut Connection, error: MigrationError) -> MigrationError {
+    let _ = Message::Failure(error.to_string()).write(connection);
+    error
+}
