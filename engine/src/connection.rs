@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::transport::{PeerIdentity, configure_tcp};
+
 /// A connection, whatever it runs over.
 ///
 /// A sender and a receiver take 1 to 64 of them, already connected: how two hosts find each other is the VMM's
@@ -14,6 +16,7 @@ pub struct Connection {
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
     pub(crate) interrupt: Interrupt,
+    pub(crate) peer: Option<PeerIdentity>,
 }
 
 /// Shuts one half of the connection, or both: whoever waits there, or will, finds its end.
@@ -32,14 +35,15 @@ const READ_AHEAD: usize = 16 << 10;
 impl Connection {
     /// Over TCP, without delay for small frames; a read or write that takes longer than `timeout` fails.
     ///
+    /// The kernel watches the peer's system meanwhile, and gives the connection up if it is dead: after `timeout` without
+    /// a sign of it, or after [`DEAD_PEER`](crate::transport::DEAD_PEER) if there is none. An idle connection is probed for
+    /// that from 15 s on, every 5 s.
+    ///
     /// # Errors
     /// What the system says of the socket.
     pub fn tcp(stream: TcpStream, timeout: Option<Duration>) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(timeout)?;
-        stream.set_write_timeout(timeout)?;
-        let reader = stream.try_clone()?;
-        Ok(Self::interrupted_by(stream.try_clone()?, TcpStream::shutdown, Self::new(reader, stream)))
+        configure_tcp(&stream, timeout)?;
+        Ok(Self::over(stream, TcpStream::shutdown))
     }
 
     /// Over a Unix socket; a read or write that takes longer than `timeout` fails.
@@ -49,8 +53,7 @@ impl Connection {
     pub fn unix(stream: UnixStream, timeout: Option<Duration>) -> io::Result<Self> {
         stream.set_read_timeout(timeout)?;
         stream.set_write_timeout(timeout)?;
-        let reader = stream.try_clone()?;
-        Ok(Self::interrupted_by(stream.try_clone()?, UnixStream::shutdown, Self::new(reader, stream)))
+        Ok(Self::over(stream, UnixStream::shutdown))
     }
 
     /// Over anything that can be read and written by two threads at once.
@@ -61,15 +64,71 @@ impl Connection {
             reader: BufReader::with_capacity(READ_AHEAD, Box::new(reader)),
             writer: Box::new(writer),
             interrupt: Arc::new(|_| {}),
+            peer: None,
         }
     }
 
-    fn interrupted_by<S>(stream: S, shutdown: fn(&S, Shutdown) -> io::Result<()>, connection: Self) -> Self
+    /// Over halves of a transport that knows who the peer is.
+    pub(crate) fn authenticated(
+        reader: impl Read + Send + 'static,
+        writer: impl Write + Send + 'static,
+        interrupt: Interrupt,
+        peer: PeerIdentity,
+    ) -> Self {
+        Self { interrupt, peer: Some(peer), ..Self::new(reader, writer) }
+    }
+
+    /// Who is at the other end, if that was proven: not over plain TCP, nor over a Unix socket without TLS.
+    #[must_use]
+    pub const fn peer(&self) -> Option<&PeerIdentity> {
+        self.peer.as_ref()
+    }
+
+    /// The socket is closed, and the peer sees that, when both halves are gone, whoever may still interrupt it.
+    fn over<S>(stream: S, shutdown: fn(&S, Shutdown) -> io::Result<()>) -> Self
     where
         S: Send + Sync + 'static,
+        for<'a> &'a S: Read + Write,
     {
-        // A socket that is no longer connected has nobody waiting on it either.
-        Self { interrupt: Arc::new(move |half| drop(shutdown(&stream, half))), ..connection }
+        let stream = Arc::new(stream);
+        let socket = Arc::downgrade(&stream);
+        let interrupt = move |half| {
+            // A socket that is no longer connected has nobody waiting on it either.
+            if let Some(stream) = socket.upgrade() {
+                let _ = shutdown(&stream, half);
+            }
+        };
+        let reader = Half(Arc::clone(&stream));
+        Self { interrupt: Arc::new(interrupt), ..Self::new(reader, Half(stream)) }
+    }
+}
+
+/// A socket in the hands of one thread that reads, or one that writes.
+struct Half<S>(Arc<S>);
+
+impl<S> Read for Half<S>
+where
+    for<'a> &'a S: Read,
+{
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*self.0).read(buffer)
+    }
+}
+
+impl<S> Write for Half<S>
+where
+    for<'a> &'a S: Write,
+{
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self.0).write(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self.0).write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&*self.0).flush()
     }
 }
 

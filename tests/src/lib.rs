@@ -2,6 +2,7 @@
 //! misbehave.
 
 pub mod bench;
+pub mod certificates;
 pub mod counting;
 pub mod flaky;
 pub mod guest;

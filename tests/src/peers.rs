@@ -18,6 +18,7 @@ use pageferry_engine::receiver::{Incoming, ReceiveError, ReceiveReport};
 use pageferry_engine::selector::Selector;
 use pageferry_engine::sender::{SendError, Sender, SenderConfig};
 
+use crate::certificates;
 use crate::guest::{self, Noise};
 
 /// Every method that can be asked for.
@@ -31,6 +32,8 @@ pub enum Transport {
     Unix,
     /// TCP over the loopback interface.
     Tcp,
+    /// TLS over TCP, both sides authenticated.
+    Tls,
 }
 
 /// One end of a connected pair, in the hands of somebody who does not play by the rules.
@@ -46,10 +49,10 @@ pub enum Stream {
 const TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
 
 impl Transport {
-    /// Both.
+    /// Those whose bytes are what the two ends wrote.
     pub const ALL: [Self; 2] = [Self::Unix, Self::Tcp];
 
-    /// Two connected ends.
+    /// Two connected ends, below TLS where there is any.
     ///
     /// # Panics
     /// If the system has no sockets to give.
@@ -60,7 +63,7 @@ impl Transport {
                 let (one, other) = UnixStream::pair().expect("a pair of sockets");
                 (Stream::Unix(one), Stream::Unix(other))
             }
-            Self::Tcp => {
+            Self::Tcp | Self::Tls => {
                 let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
                 let address = listener.local_addr().expect("a bound socket has an address");
                 let one = TcpStream::connect(address).expect("somebody listens");
@@ -73,6 +76,9 @@ impl Transport {
     /// So many connections, by their ends.
     #[must_use]
     pub fn connections(self, count: usize) -> (Vec<Connection>, Vec<Connection>) {
+        if self == Self::Tls {
+            return certificates::connections(count);
+        }
         let pair = || {
             let (source, destination) = self.pair();
             (source.connection(), destination.connection())

@@ -70,6 +70,8 @@ pub(crate) enum Error {
     Export { file: String, source: io::Error },
     #[error("cannot print the result: {0}")]
     Print(io::Error),
+    #[error("the system has no random bytes for the migration's id: {0}")]
+    Random(io::Error),
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
     #[error("cannot wait for the destination: {0}")]

@@ -1,7 +1,6 @@
 //! The source's end: a whole migration, measured.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pageferry_accel::guest::GuestRam;
 use pageferry_accel::queue::{Accelerator, Provenance};
@@ -143,18 +142,7 @@ impl<'a> Source<'a> {
             deflate_window_bits: self.transfer.window.bits(),
             baseline_bytes: if method.needs_baseline() { cache } else { 0 },
             max_bytes_per_s: self.transfer.max_bandwidth.map(|rate| rate.0),
-            ..SenderConfig::new(migration_id(), method.selector()?)
+            ..SenderConfig::new(MigrationId::random().map_err(Error::Random)?, method.selector()?)
         })
     }
-}
-
-/// Another one for every migration, on all hosts.
-fn migration_id() -> MigrationId {
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let nanos = time.as_nanos().to_le_bytes();
-    let pid = std::process::id().to_le_bytes();
-    let mut id = [0; 16];
-    id[..12].copy_from_slice(&nanos[..12]);
-    id[12..].copy_from_slice(&pid);
-    MigrationId(id)
 }

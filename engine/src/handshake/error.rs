@@ -167,4 +167,16 @@ pub enum HandshakeError {
         /// The channel.
         channel: u16,
     },
+    /// A connection of the same migration, from a peer that is not the one that began it.
+    #[error(
+        "channel {channel} comes from {found}, the migration was begun by {first}: every connection of a migration has the same certificate"
+    )]
+    OtherPeer {
+        /// The channel.
+        channel: u16,
+        /// Who began the migration.
+        first: String,
+        /// Who is at the other end of this connection.
+        found: String,
+    },
 }

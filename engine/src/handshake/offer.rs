@@ -1,7 +1,7 @@
 //! The offer: what the source is and can do.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 
 use pageferry_accel::method::MethodSet;
 use pageferry_accel::units::{Gpa, PageSize};
@@ -61,6 +61,9 @@ pub struct Versions {
 }
 
 /// What tells one migration from another: 16 bytes of the caller's choice, unique among those a destination may see.
+///
+/// It is a secret between the two ends. Over connections without TLS it is all that keeps somebody else's connection out of
+/// a migration, so take a [`random`](Self::random) one, and print it nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MigrationId(pub [u8; 16]);
 
@@ -178,6 +181,18 @@ impl Offer {
             self.max_pages,
             self.max_payload_bytes,
         )
+    }
+}
+
+impl MigrationId {
+    /// 16 bytes that nobody can guess, from the system.
+    ///
+    /// # Errors
+    /// What the system says if it has none to give.
+    pub fn random() -> io::Result<Self> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes))
     }
 }
 

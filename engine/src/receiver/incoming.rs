@@ -13,6 +13,7 @@ use crate::handshake::{
     self, Answer, Capabilities, Channels, HandshakeError, Mismatch, Offer, Refusal, agree,
 };
 use crate::regions::Regions;
+use crate::transport::PeerIdentity;
 use crate::vm::Machine;
 
 /// A migration that has made its offer and waits for the answer.
@@ -59,8 +60,8 @@ impl Incoming {
     /// Adds another connection of the same migration.
     ///
     /// # Errors
-    /// [`HandshakeError`] if it is of another migration or of none; the peer is told, that connection is dropped, and
-    /// the others stay.
+    /// [`HandshakeError`] if it is of another migration or of none, or if its peer is another than the first one's; the
+    /// peer is told, that connection is dropped, and the others stay.
     pub fn join(&mut self, connection: Connection) -> Result<(), HandshakeError> {
         self.absorb(Self::begin(connection)?)
     }
@@ -72,7 +73,8 @@ impl Incoming {
     pub(crate) fn absorb(&mut self, newcomer: Self) -> Result<(), HandshakeError> {
         for (channel, mut connection) in newcomer.connections {
             let offer = Offer { channel, ..newcomer.channels.offer().clone() };
-            if let Err(error) = self.channels.join(&offer) {
+            let joined = self.check_peer(channel, &connection).and_then(|()| self.channels.join(&offer));
+            if let Err(error) = joined {
                 tell(&mut connection, &Answer::reject(Refusal::Channels, &error));
                 return Err(error);
             }
@@ -134,6 +136,19 @@ impl Incoming {
                 Err(error)
             }
         }
+    }
+
+    /// Whoever knows the migration's id but has another certificate, or none, is not part of it.
+    fn check_peer(&self, channel: u16, connection: &Connection) -> Result<(), HandshakeError> {
+        let first = self.connections.first().and_then(|(_, connection)| connection.peer());
+        let found = connection.peer();
+        if first == found {
+            return Ok(());
+        }
+        let name = |peer: Option<&PeerIdentity>| {
+            peer.map_or_else(|| "a peer that is not authenticated".to_owned(), ToString::to_string)
+        };
+        Err(HandshakeError::OtherPeer { channel, first: name(first), found: name(found) })
     }
 
     fn reject(&mut self, mismatches: &[Mismatch]) -> ReceiveError {

@@ -105,18 +105,18 @@ impl Receiver {
     ) -> Result<(ReceiveReport, Vec<Connection>), ReceiveError> {
         let Self { crossing, connections, .. } = self;
         let (mut readers, mut rest) = (Vec::new(), Vec::new());
-        for Connection { reader, writer, interrupt } in connections {
+        for Connection { reader, writer, interrupt, peer } in connections {
             readers.push(reader);
-            rest.push((writer, interrupt));
+            rest.push((writer, interrupt, peer));
         }
-        let (answers, interrupt) = rest.remove(0);
+        let (answers, interrupt, peer) = rest.remove(0);
         crossing.answer_on(answers);
         let readers = scope(|scope| receive(scope, &crossing, readers, on_round));
         let (report, answers) = crossing.land()?;
-        rest.insert(0, (answers, interrupt));
+        rest.insert(0, (answers, interrupt, peer));
         let halves = readers.into_iter().zip(rest);
         let connections =
-            halves.map(|(reader, (writer, interrupt))| Connection { reader, writer, interrupt });
+            halves.map(|(reader, (writer, interrupt, peer))| Connection { reader, writer, interrupt, peer });
         Ok((report, connections.collect()))
     }
 }

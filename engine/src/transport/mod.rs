@@ -1,12 +1,31 @@
 //! How the two ends come to their connections.
 //!
 //! A migration needs more of them than it begins with: one that breaks is dialled anew. A VMM that has connections of its
-//! own implements [`Dial`] and [`Listen`]; others take what is here.
+//! own implements [`Dial`] and [`Listen`]; others take the [`Dialer`] and the [`Listener`] of this module, over TCP or a
+//! Unix socket ([`Address`]), with TLS or without ([`Security`]).
 
 use std::error::Error;
 use std::time::Duration;
 
 use crate::connection::Connection;
+
+mod address;
+mod dialer;
+mod identity;
+mod listener;
+mod reception;
+mod rejection;
+mod socket;
+pub mod tls;
+
+pub use address::{Address, NoAddress};
+pub use dialer::{DialError, Dialer};
+pub use identity::PeerIdentity;
+pub use listener::{ListenError, Listener, PeerLimits};
+pub use rejection::{Rejection, Rejections};
+pub use socket::DEAD_PEER;
+pub(crate) use socket::configure_tcp;
+pub use tls::Security;
 
 /// Makes new connections to the destination.
 pub trait Dial: Send {
