@@ -84,6 +84,14 @@ impl Connection {
         self.peer.as_ref()
     }
 
+    /// The half that is read and the half that is written, for two threads.
+    ///
+    /// A connection over TLS is ended in order when the half that is written is dropped.
+    #[must_use]
+    pub fn into_halves(self) -> (impl Read + Send + use<>, impl Write + Send + use<>) {
+        (self.reader, self.writer)
+    }
+
     /// The socket is closed, and the peer sees that, when both halves are gone, whoever may still interrupt it.
     fn over<S>(stream: S, shutdown: fn(&S, Shutdown) -> io::Result<()>) -> Self
     where

@@ -4,3 +4,5 @@ mod authentication;
 mod files;
 mod migrations;
 mod rogue;
+mod strangers;
+mod streams;
