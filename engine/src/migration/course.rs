@@ -69,7 +69,7 @@ pub(super) enum Halt {
     Connections(Vec<Interrupt>),
 }
 
-/// How long a sender may take to tell the destination that it was stopped.
+/// How long the migration's thread may take to tell the other end that it was stopped.
 const COURTESY: Duration = Duration::from_millis(300);
 
 impl Course {
@@ -272,19 +272,9 @@ impl Course {
             return false;
         }
         at.stopping = Stopping::Asked;
-        if let Halt::Sender(stop) = &at.halt {
-            stop.ask("it was cancelled at the source");
-            let waited = self.ended.wait_timeout_while(at, COURTESY, |at| !at.state.is_end());
-            (at, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-        match &at.halt {
-            Halt::Nothing => {}
-            Halt::Sender(stop) => stop.force(),
-            Halt::Receiver(watch) => watch.stop(),
-            Halt::Connections(interrupts) => {
-                interrupts.iter().for_each(|interrupt| interrupt(Shutdown::Both))
-            }
-        }
+        at.halt.ask();
+        let waited = self.ended.wait_timeout_while(at, COURTESY, |at| !at.state.is_end());
+        waited.unwrap_or_else(PoisonError::into_inner).0.halt.force();
         true
     }
 
@@ -307,6 +297,31 @@ impl Course {
 
     fn at(&self) -> MutexGuard<'_, At> {
         self.at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Halt {
+    /// Ends every wait for what the other end says; it can still be told something.
+    fn ask(&self) {
+        match self {
+            Self::Nothing => {}
+            Self::Sender(stop) => stop.ask("it was cancelled at the source"),
+            Self::Receiver(watch) => watch.stop(),
+            Self::Connections(interrupts) => {
+                interrupts.iter().for_each(|interrupt| interrupt(Shutdown::Read))
+            }
+        }
+    }
+
+    /// Ends every wait.
+    fn force(&self) {
+        match self {
+            Self::Nothing | Self::Receiver(_) => {}
+            Self::Sender(stop) => stop.force(),
+            Self::Connections(interrupts) => {
+                interrupts.iter().for_each(|interrupt| interrupt(Shutdown::Both))
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::arbiter::ArbiterError;
 use super::convergence::Reason;
 use super::handover::HandoverError;
 use crate::dirty::DirtyError;
+use crate::frame::End;
 use crate::handshake::HandshakeError;
 use crate::receiver::ReceiveError;
 use crate::sender::SendError;
@@ -50,7 +51,7 @@ pub enum MigrationError {
     #[error("the {end} gave up: {reason}")]
     Peer {
         /// Which end it is.
-        end: &'static str,
+        end: End,
         /// In its words.
         reason: String,
     },
@@ -69,7 +70,7 @@ pub enum MigrationError {
     Stalled(Reason),
     /// The arbiter gave the guest to the other end.
     #[error("the ends lost each other in the switchover, and the arbiter gave the guest to the {0}")]
-    Arbitrated(&'static str),
+    Arbitrated(End),
     /// The arbiter could not be asked.
     #[error(transparent)]
     Arbiter(#[from] ArbiterError),
@@ -82,7 +83,7 @@ pub enum MigrationError {
         /// What broke.
         reason: String,
         /// The other end.
-        other: &'static str,
+        other: End,
     },
     /// A device did not answer in time after a connection had broken.
     #[error(
@@ -103,7 +104,7 @@ impl MigrationError {
     }
 
     /// What the other end said when it gave up.
-    pub(super) const fn peer(end: &'static str, reason: String) -> Self {
+    pub(super) const fn peer(end: End, reason: String) -> Self {
         Self::Peer { end, reason }
     }
 

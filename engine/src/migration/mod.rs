@@ -28,7 +28,7 @@ mod snapshot;
 mod source;
 mod state;
 
-pub use arbiter::{Arbiter, ArbiterError, FileArbiter};
+pub use arbiter::{Arbiter, ArbiterError, FileArbiter, Switchover};
 pub use config::{DestinationConfig, Patience, SourceConfig};
 pub use convergence::{ConvergenceConfig, Estimate, OnStall};
 pub use destination::Arrival;

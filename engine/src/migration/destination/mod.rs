@@ -18,6 +18,7 @@ use super::error::MigrationError;
 use super::handle::{Completed, Ended, Whereabouts};
 use super::handover::Message;
 use super::state::{Happening, State};
+use crate::frame::End;
 use crate::handshake::MigrationId;
 use crate::receiver::{Confirmed, Host, Incoming, ReceiveError, Receiver};
 use crate::transport::Listen;
@@ -178,7 +179,7 @@ enum Word {
 fn receiving(error: ReceiveError) -> MigrationError {
     match error {
         ReceiveError::Stopped => MigrationError::Cancelled,
-        ReceiveError::Source { reason } => MigrationError::peer("source", reason),
+        ReceiveError::Source { reason } => MigrationError::peer(End::Source, reason),
         error => error.into(),
     }
 }

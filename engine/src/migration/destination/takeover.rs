@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Destination, Standing, Wanted, Word, gather};
 use crate::connection::Connection;
 use crate::frame::End;
+use crate::migration::arbiter::Switchover;
 use crate::migration::course::{Course, Halt};
 use crate::migration::error::MigrationError;
 use crate::migration::handle::Completed;
@@ -25,7 +26,7 @@ impl Destination {
         course.enter(State::Switchover);
         let state = match Message::read(connection, self.config.max_state_bytes.max(WORD_BYTES))? {
             Message::State(state) => state,
-            Message::GiveUp(reason) => return Err(MigrationError::peer("source", reason)),
+            Message::GiveUp(reason) => return Err(MigrationError::peer(End::Source, reason)),
             other => return Err(other.out_of_turn("the device state").into()),
         };
         let loaded = while_alive(connection, || self.vm.load_state(&state));
@@ -46,7 +47,7 @@ impl Destination {
         match Message::read(connection, WORD_BYTES)? {
             Message::Go => Ok(Word::Go),
             Message::Back => Ok(Word::Back),
-            Message::GiveUp(reason) => Err(MigrationError::peer("source", reason)),
+            Message::GiveUp(reason) => Err(MigrationError::peer(End::Source, reason)),
             other => Err(other.out_of_turn("the guest").into()),
         }
     }
@@ -82,11 +83,15 @@ impl Destination {
     fn claim_and_resume(&mut self, course: &Course) -> Result<(), MigrationError> {
         course.commit()?;
         if let Some(arbiter) = &self.config.arbiter
-            && arbiter.claim(self.migration, self.handover, End::Destination)? == End::Source
+            && arbiter.claim(self.switchover(), End::Destination)? == End::Source
         {
-            return Err(MigrationError::Arbitrated("source"));
+            return Err(MigrationError::Arbitrated(End::Source));
         }
         self.vm.resume().map_err(MigrationError::vm("run the guest"))
+    }
+
+    fn switchover(&self) -> Switchover {
+        Switchover { migration: self.migration, attempt: self.handover }
     }
 
     /// The guest runs here. A source that did not hear of it comes back to ask, for as long as it has patience.
@@ -121,7 +126,7 @@ impl Destination {
                 let within = self.config.patience.recovery;
                 Err(MigrationError::Lost { reason, within, last })
             }
-            (Standing::Ready, None) => Err(MigrationError::InDoubt { reason, other: "source" }),
+            (Standing::Ready, None) => Err(MigrationError::InDoubt { reason, other: End::Source }),
             (Standing::Ready, Some(_)) => self.run_guest(course, None),
         }
     }

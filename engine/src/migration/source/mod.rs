@@ -107,7 +107,7 @@ impl Source {
         let (guest, result) = match result {
             Ok(completed) => (Whereabouts::There, Ok(completed)),
             Err(error @ MigrationError::InDoubt { .. }) => (Whereabouts::InDoubt, Err(error)),
-            Err(error @ MigrationError::Arbitrated("destination")) => (Whereabouts::There, Err(error)),
+            Err(error @ MigrationError::Arbitrated(End::Destination)) => (Whereabouts::There, Err(error)),
             Err(error) => (Whereabouts::Here, Err(self.keep_guest().err().unwrap_or(error))),
         };
         Ended { vm: Some(self.vm), guest, result }
@@ -132,15 +132,18 @@ impl Source {
     /// One attempt, from the first round to the word of the destination that it is ready.
     fn attempt(&mut self, course: &Course, mut sender: Sender) -> Result<Decided, MigrationError> {
         course.enter(State::Rounds);
-        let stop = sender.stop();
-        let converged = self.rounds(course, &mut sender);
-        let outcome = converged.and_then(|expected| self.switch_over(course, sender, expected));
-        outcome.inspect_err(|error| {
-            if !error.is_connection() {
-                // A destination that is not told waits for this end to come back.
-                stop.ask(&error.to_string());
+        let expected = self.rounds(course, &mut sender);
+        let sent = expected.and_then(|expected| self.send_the_rest(course, &mut sender, expected));
+        match sent {
+            Ok(guest) => self.offer_guest(course, sender, guest),
+            Err(error) => {
+                if !error.is_connection() {
+                    // A destination that is not told waits for this end to come back.
+                    sender.stop().ask(&error.to_string());
+                }
+                Err(error)
             }
-        })
+        }
     }
 
     /// Rounds until what is left fits the downtime; says which downtime is expected.
@@ -236,7 +239,7 @@ impl Source {
 fn sending(error: SendError) -> MigrationError {
     match error {
         SendError::Stopped => MigrationError::Cancelled,
-        SendError::Destination { reason } => MigrationError::peer("destination", reason),
+        SendError::Destination { reason } => MigrationError::peer(End::Destination, reason),
         error => error.into(),
     }
 }

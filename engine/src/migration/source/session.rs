@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Source, sending};
 use crate::connection::Connection;
+use crate::frame::End;
 use crate::migration::course::Course;
 use crate::migration::error::MigrationError;
 use crate::migration::handover::Message;
@@ -124,7 +125,7 @@ impl Source {
                 self.pending.clear();
                 Message::Back.write(connection)?;
             }
-            Message::Failure(reason) => return Err(MigrationError::peer("destination", reason)),
+            Message::Failure(reason) => return Err(MigrationError::peer(End::Destination, reason)),
             other => return Err(other.out_of_turn("what it has of the migration").into()),
         }
         Ok(before - self.pending.count())

@@ -5,12 +5,22 @@ use std::time::{Duration, Instant};
 use super::Source;
 use crate::connection::Connection;
 use crate::frame::End;
+use crate::migration::arbiter::Switchover;
 use crate::migration::course::Course;
 use crate::migration::error::MigrationError;
 use crate::migration::handle::Completed;
 use crate::migration::handover::Message;
 use crate::migration::state::{Happening, State};
 use crate::sender::Sender;
+
+/// A guest that is paused, and whose memory is at the destination.
+pub(super) struct Paused {
+    /// Since when.
+    since: Instant,
+    expected: Duration,
+    /// Of its CPUs and devices.
+    state: Vec<u8>,
+}
 
 /// The destination is ready, and the guest is given up: there is no way back.
 pub(super) struct Decided {
@@ -27,28 +37,39 @@ const WORD_BYTES: u32 = 1024;
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Source {
-    /// Pauses the guest, sends what is left of it, and waits until the destination has it all.
-    pub(super) fn switch_over(
+    /// Pauses the guest and sends what is left of its memory.
+    pub(super) fn send_the_rest(
         &mut self,
         course: &Course,
-        mut sender: Sender,
+        sender: &mut Sender,
         expected: Duration,
-    ) -> Result<Decided, MigrationError> {
+    ) -> Result<Paused, MigrationError> {
         course.enter(State::Switchover);
         let since = Instant::now();
         self.pause()?;
         self.collect()?;
         course.round(self.rounds, self.pending.count(), self.convergence.estimate());
-        self.send(&mut sender)?;
+        self.send(sender)?;
         course.round(self.rounds, 0, self.convergence.estimate());
         let state = self.vm.save_state().map_err(MigrationError::vm("save the state of its devices"))?;
+        Ok(Paused { since, expected, state })
+    }
+
+    /// Sends the device state, and waits until the destination has it all.
+    pub(super) fn offer_guest(
+        &mut self,
+        course: &Course,
+        sender: Sender,
+        Paused { since, expected, state }: Paused,
+    ) -> Result<Decided, MigrationError> {
         let (_, mut connections) = sender.finish().map_err(super::sending)?;
-        course.halt_connections(&connections)?;
         let mut connection = connections.swap_remove(0);
         self.offered = true;
-        match offer_guest(course, &mut connection, state) {
+        match send_state(course, &mut connection, state) {
             Ok(()) => Ok(Decided { since, expected, connection }),
             Err(error) => {
+                // A connection that was shut since somebody cancelled can still be written to.
+                let error = course.check().err().unwrap_or(error);
                 if !error.is_connection() {
                     // One that cannot be told sees the connection end.
                     let _ = Message::GiveUp(error.to_string()).write(&mut connection);
@@ -68,18 +89,19 @@ impl Source {
         }
         match self.arbitrate(error.to_string())? {
             End::Source => Ok(()),
-            End::Destination => Err(MigrationError::Arbitrated("destination")),
+            End::Destination => Err(MigrationError::Arbitrated(End::Destination)),
         }
     }
 
     /// Who has the guest of this switchover, as the arbiter has it.
     fn arbitrate(&self, reason: String) -> Result<End, MigrationError> {
-        let other = "destination";
-        let (Some(arbiter), Some(session)) = (&self.config.arbiter, self.session) else {
+        let other = End::Destination;
+        let (Some(arbiter), Some(attempt)) = (&self.config.arbiter, self.session) else {
             return Err(MigrationError::InDoubt { reason, other });
         };
+        let switchover = Switchover { migration: self.config.sender.migration, attempt };
         arbiter
-            .claim(self.config.sender.migration, session, End::Source)
+            .claim(switchover, End::Source)
             .map_err(|error| MigrationError::InDoubt { reason: format!("{reason}; {error}"), other })
     }
 
@@ -115,7 +137,7 @@ impl Source {
         }
         match self.arbitrate(reason)? {
             End::Destination => Ok(()),
-            End::Source => Err(MigrationError::Arbitrated("source")),
+            End::Source => Err(MigrationError::Arbitrated(End::Source)),
         }
     }
 
@@ -126,18 +148,19 @@ impl Source {
         match Message::read(connection, super::session::standing_bytes(self.ram.pages()))? {
             Message::Ready => give(connection),
             Message::Running => Ok(Message::Bye.write(connection)?),
-            Message::Failure(reason) => Err(MigrationError::peer("destination", reason)),
+            Message::Failure(reason) => Err(MigrationError::peer(End::Destination, reason)),
             other => Err(other.out_of_turn("whether it is ready or runs the guest").into()),
         }
     }
 }
 
 /// Sends the state, and waits until the destination has verified and loaded everything. From then on there is no cancelling.
-fn offer_guest(course: &Course, connection: &mut Connection, state: Vec<u8>) -> Result<(), MigrationError> {
+fn send_state(course: &Course, connection: &mut Connection, state: Vec<u8>) -> Result<(), MigrationError> {
+    course.halt_connections(std::slice::from_ref(connection))?;
     Message::State(state).write(connection)?;
     match Message::read(connection, WORD_BYTES)? {
         Message::Ready => course.commit(),
-        Message::Failure(reason) => Err(MigrationError::peer("destination", reason)),
+        Message::Failure(reason) => Err(MigrationError::peer(End::Destination, reason)),
         other => Err(other.out_of_turn("its word that it is ready").into()),
     }
 }
@@ -151,7 +174,7 @@ fn give(connection: &mut Connection) -> Result<(), MigrationError> {
             let _ = Message::Bye.write(connection);
             Ok(())
         }
-        Message::Failure(reason) => Err(MigrationError::peer("destination", reason)),
+        Message::Failure(reason) => Err(MigrationError::peer(End::Destination, reason)),
         other => Err(other.out_of_turn("its word that the guest runs").into()),
     }
 }
