@@ -7,6 +7,7 @@ mod assert_layout;
 
 pub mod idxd;
 pub mod isal;
+pub mod linux;
 pub mod qat;
 pub mod qatzip;
 pub mod vendor;

@@ -8,6 +8,7 @@ pub mod flaky;
 pub mod guest;
 pub mod hammer;
 pub mod hostile;
+pub mod known_pages;
 pub mod models;
 pub mod packages;
 pub mod peers;

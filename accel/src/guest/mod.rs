@@ -4,14 +4,18 @@ mod anonymous;
 pub(crate) mod live;
 mod ram;
 mod shared;
+mod tracking;
 #[cfg(feature = "vm-memory")]
 mod vm_memory;
+mod write_protection;
 
 pub use anonymous::AnonymousMemory;
 pub use ram::{GuestRam, LayoutError, PageRange};
 pub use shared::SharedMemory;
+pub use tracking::TrackingError;
 #[cfg(feature = "vm-memory")]
 pub use vm_memory::VmMemory;
+pub use write_protection::WriteProtection;
 
 use std::io;
 

@@ -1,7 +1,7 @@
 //! The bitmap of dirty pages, and its runs.
 
 use pageferry_accel::guest::{GuestRam, PageRange};
-use pageferry_accel::units::PageIndex;
+use pageferry_accel::units::{Gpa, PageIndex, PageSize};
 
 /// Which pages of a guest are dirty: a bit a page, a bitmap a region.
 #[derive(Clone, Debug)]
@@ -27,6 +27,21 @@ pub struct DirtyRun {
 
 const WORD_BITS: u64 = u64::BITS as u64;
 
+impl DirtyRun {
+    /// The pages that hold any of `bytes` bytes at `gpa`.
+    #[must_use]
+    pub fn covering(gpa: Gpa, bytes: u64, page_size: PageSize) -> Self {
+        let first = PageIndex::of(gpa, page_size);
+        let pages = match bytes.checked_sub(1) {
+            Some(before_last) => {
+                PageIndex::of(Gpa(gpa.0.saturating_add(before_last)), page_size).0 - first.0 + 1
+            }
+            None => 0,
+        };
+        Self { first, pages }
+    }
+}
+
 impl DirtyBitmap {
     /// The bitmap of `ram` with every page clean.
     #[must_use]
@@ -50,11 +65,21 @@ impl DirtyBitmap {
 
     /// Marks a page dirty; a page in no region is ignored, as there is nothing to send of it.
     pub fn set(&mut self, page: PageIndex) {
-        let region =
-            self.regions.iter_mut().find(|region| region.range.first <= page && page < region.range.end());
-        if let Some(region) = region {
-            let bit = page.0 - region.range.first.0;
-            region.words[usize::try_from(bit / WORD_BITS).unwrap_or_default()] |= 1 << (bit % WORD_BITS);
+        self.set_run(DirtyRun { first: page, pages: 1 });
+    }
+
+    /// Marks the pages of a run dirty, in as many regions as it lies in; those in no region are ignored.
+    pub fn set_run(&mut self, run: DirtyRun) {
+        let (begin, end) = (run.first.0, run.first.0.saturating_add(run.pages));
+        let index = self.regions.partition_point(|region| region.range.end().0 <= begin);
+        for region in &mut self.regions[index..] {
+            let (first, behind) = (region.range.first.0, region.range.end().0);
+            if end <= first {
+                break;
+            }
+            for (word, mask) in masks(begin.max(first) - first, end.min(behind) - first) {
+                region.words[word] |= mask;
+            }
         }
     }
 
@@ -95,19 +120,23 @@ impl DirtyRegion {
 
     /// The runs of this region.
     fn runs(&self) -> Runs<'_> {
-        let excess = self.words.len() as u64 * WORD_BITS - self.range.pages;
-        let (words, last) = self.words.split_at(self.words.len().saturating_sub(1));
-        Runs {
-            words: words.iter(),
-            last: last.first().map_or(0, |last| last & (u64::MAX >> excess)),
-            word: 0,
-            first_bit: self.range.first.0.wrapping_sub(WORD_BITS),
-        }
+        Runs::of(&self.words, self.range)
     }
 }
 
-/// The runs of one region, a word at a time.
-struct Runs<'a> {
+/// The words that bits from `begin` up to `end` lie in, each with a mask of those bits.
+pub(crate) fn masks(begin: u64, end: u64) -> impl Iterator<Item = (usize, u64)> {
+    let mut bit = begin;
+    std::iter::from_fn(move || {
+        let (word, offset) = (bit / WORD_BITS, bit % WORD_BITS);
+        let count = (WORD_BITS - offset).min(end.checked_sub(bit).filter(|&left| left > 0)?);
+        bit += count;
+        Some((usize::try_from(word).ok()?, (u64::MAX >> (WORD_BITS - count)) << offset))
+    })
+}
+
+/// The runs of set bits, a word at a time.
+pub(super) struct Runs<'a> {
     words: std::slice::Iter<'a, u64>,
     /// The last word, without the bits that stand for no page; then zero.
     last: u64,
@@ -117,7 +146,19 @@ struct Runs<'a> {
     first_bit: u64,
 }
 
-impl Runs<'_> {
+impl<'a> Runs<'a> {
+    /// Those of `words`, which are as many as the pages of `range` need; bits behind the last page are ignored.
+    pub(super) fn of(words: &'a [u64], range: PageRange) -> Self {
+        let excess = words.len() as u64 * WORD_BITS - range.pages;
+        let (words, last) = words.split_at(words.len().saturating_sub(1));
+        Self {
+            words: words.iter(),
+            last: last.first().map_or(0, |last| last & (u64::MAX >> excess)),
+            word: 0,
+            first_bit: range.first.0.wrapping_sub(WORD_BITS),
+        }
+    }
+
     fn next_word(&mut self) -> Option<u64> {
         self.first_bit = self.first_bit.wrapping_add(WORD_BITS);
         match self.words.next() {
@@ -206,6 +247,23 @@ mod tests {
     }
 
     #[test]
+    fn bytes_dirty_every_page_that_holds_one_of_them() {
+        let covering = |gpa, bytes, size| {
+            let run = DirtyRun::covering(Gpa(gpa), bytes, size);
+            (run.first.0, run.pages)
+        };
+        assert_eq!(covering(4095, 2, PageSize::Kib4), (0, 2));
+        assert_eq!(covering(4096, 4096, PageSize::Kib4), (1, 1));
+        assert_eq!(covering(16383, 2, PageSize::Kib16), (0, 2));
+        assert_eq!(covering(70_000, 0, PageSize::Kib64), (1, 0), "no bytes are in no page");
+        assert_eq!(
+            covering(u64::MAX, u64::MAX, PageSize::Kib64),
+            (u64::MAX >> 16, 1),
+            "the last page there is"
+        );
+    }
+
+    #[test]
     fn a_page_in_no_region_is_not_sent() {
         let mut bitmap = DirtyBitmap::clean(&ram());
         bitmap.set(PageIndex(500));
@@ -213,6 +271,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_run_dirties_its_pages_that_exist_and_no_others(first in 0..1300_u64, pages in 0..1300_u64) {
+            let mut bitmap = DirtyBitmap::clean(&ram());
+            bitmap.set_run(DirtyRun { first: PageIndex(first), pages });
+            let exists = |page: &u64| (0..100).contains(page) || (1000..1200).contains(page);
+            let expected: Vec<u64> = (first..first + pages).filter(exists).collect();
+            prop_assert_eq!(bitmap.runs().collect::<Vec<_>>(), runs_of(&expected));
+        }
+
         #[test]
         fn runs_are_what_a_scan_page_by_page_finds(
             scattered in prop::collection::btree_set(0..300_u64, 0..300),

@@ -1,9 +1,23 @@
 //! Which pages of a guest were written: a bitmap of them, and the sources that fill it.
+//!
+//! | who writes | source |
+//! |---|---|
+//! | vCPUs of KVM | `KvmLog`, or `KvmRing` (with the feature `kvm`) |
+//! | threads of this process, whatever they are, the kernel on their behalf, and vCPUs of KVM | [`Userfaultfd`] |
+//! | devices that say what they wrote | [`WrittenPages`] |
+//! | several of them | [`MergedSources`] |
 
 mod bitmap;
+mod merged;
 mod packed;
 mod source;
+mod userfaultfd;
+mod written;
 
+pub(crate) use bitmap::masks;
 pub use bitmap::{DirtyBitmap, DirtyRegion, DirtyRun};
+pub use merged::MergedSources;
 pub use packed::PackedPages;
 pub use source::{DirtyError, DirtySource};
+pub use userfaultfd::Userfaultfd;
+pub use written::{WrittenPages, WrittenSource};

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use pageferry_accel::guest::TrackingError;
+
 use super::DirtyBitmap;
 
 /// Notices which pages of a guest are written.
@@ -51,4 +53,16 @@ pub enum DirtyError {
     /// Pages were asked for before the source was started.
     #[error("dirty pages were asked for before tracking was started")]
     NotStarted,
+    /// The bitmap is one of other memory.
+    #[error("the bitmap has other regions than the memory that is tracked: make both of the same `GuestRam`")]
+    OtherLayout,
+}
+
+impl From<TrackingError> for DirtyError {
+    fn from(error: TrackingError) -> Self {
+        match error {
+            TrackingError::Io { attempt, source } => Self::Io { attempt, source },
+            TrackingError::Unsupported { what, remedy } => Self::Unsupported { what, remedy },
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use pageferry_accel::run::Run;
 
 use crate::dirty::PackedPages;
+use crate::dirty::masks;
 use crate::regions::Regions;
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 
@@ -37,14 +38,8 @@ impl SeenPages {
         let begin = bits + (run.first.0 - first);
         let end = begin + u64::from(run.count.0);
         let mut new = true;
-        let mut bit = begin;
-        while bit < end {
-            let (word, offset) = (bit / WORD_BITS, bit % WORD_BITS);
-            let count = (WORD_BITS - offset).min(end - bit);
-            let mask = (u64::MAX >> (WORD_BITS - count)) << offset;
-            let before = self.words[usize::try_from(word).unwrap_or(usize::MAX)].fetch_or(mask, Relaxed);
-            new &= before & mask == 0;
-            bit += count;
+        for (word, mask) in masks(begin, end) {
+            new &= self.words[word].fetch_or(mask, Relaxed) & mask == 0;
         }
         new
     }
