@@ -18,4 +18,6 @@ pub mod qatzip;
 pub mod rendezvous;
 pub mod single;
 pub mod throttle;
+#[cfg(target_arch = "x86_64")]
+pub mod tiny_vm;
 pub mod watchdog;

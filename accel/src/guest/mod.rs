@@ -1,6 +1,8 @@
 //! Guest memory as the data path sees it: regions behind one small trait, and copies that bear with a running guest.
 
 mod anonymous;
+#[cfg(feature = "kvm")]
+pub mod kvm;
 pub(crate) mod live;
 mod ram;
 mod shared;

@@ -120,7 +120,14 @@ impl DirtyRegion {
 
     /// The runs of this region.
     fn runs(&self) -> Runs<'_> {
-        Runs::of(&self.words, self.range)
+        let excess = self.words.len() as u64 * WORD_BITS - self.range.pages;
+        let (words, last) = self.words.split_at(self.words.len().saturating_sub(1));
+        Runs {
+            words: words.iter(),
+            last: last.first().map_or(0, |last| last & (u64::MAX >> excess)),
+            word: 0,
+            first_bit: self.range.first.0.wrapping_sub(WORD_BITS),
+        }
     }
 }
 
@@ -135,8 +142,8 @@ pub(crate) fn masks(begin: u64, end: u64) -> impl Iterator<Item = (usize, u64)> 
     })
 }
 
-/// The runs of set bits, a word at a time.
-pub(super) struct Runs<'a> {
+/// The runs of one region, a word at a time.
+struct Runs<'a> {
     words: std::slice::Iter<'a, u64>,
     /// The last word, without the bits that stand for no page; then zero.
     last: u64,
@@ -146,19 +153,7 @@ pub(super) struct Runs<'a> {
     first_bit: u64,
 }
 
-impl<'a> Runs<'a> {
-    /// Those of `words`, which are as many as the pages of `range` need; bits behind the last page are ignored.
-    pub(super) fn of(words: &'a [u64], range: PageRange) -> Self {
-        let excess = words.len() as u64 * WORD_BITS - range.pages;
-        let (words, last) = words.split_at(words.len().saturating_sub(1));
-        Self {
-            words: words.iter(),
-            last: last.first().map_or(0, |last| last & (u64::MAX >> excess)),
-            word: 0,
-            first_bit: range.first.0.wrapping_sub(WORD_BITS),
-        }
-    }
-
+impl Runs<'_> {
     fn next_word(&mut self) -> Option<u64> {
         self.first_bit = self.first_bit.wrapping_add(WORD_BITS);
         match self.words.next() {

@@ -40,7 +40,11 @@ impl DirtySource for MergedSources {
 }
 
 fn stop_all(sources: &mut [Box<dyn DirtySource>]) -> Result<(), DirtyError> {
-    sources.iter_mut().rev().fold(Ok(()), |all, source| all.and(source.stop()))
+    let mut all = Ok(());
+    for source in sources.iter_mut().rev() {
+        all = all.and(source.stop());
+    }
+    all
 }
 
 #[cfg(test)]
