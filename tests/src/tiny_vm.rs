@@ -11,7 +11,7 @@ use pageferry_accel::dma::HostAddress;
 use pageferry_accel::guest::kvm::{Slot, Slots, VcpuRing};
 use pageferry_accel::guest::{AnonymousMemory, GuestMemory, Region};
 use pageferry_accel::units::{Gpa, PageIndex};
-use pageferry_engine::dirty::RingReaper;
+use pageferry_engine::dirty::{DirtyError, RingReaper};
 
 use crate::guest::Noise;
 use crate::known_pages::Writer;
@@ -33,6 +33,8 @@ const OWN_SLOT: u32 = 0;
 /// A virtual machine with some vCPUs.
 pub struct TinyVm {
     vcpus: Vec<Mutex<VcpuFd>>,
+    /// How many pages a vCPU writes before it leaves the guest.
+    at_once: usize,
     /// Who empties the rings, where the VM has them.
     reaper: OnceLock<RingReaper>,
     slots: Vec<Slot>,
@@ -77,7 +79,7 @@ impl TinyVm {
             unsafe { vm.set_user_memory_region(region) }.expect("a memory slot");
         }
         let (vcpus, reaper) = (Vec::new(), OnceLock::new());
-        Ok(Self { vcpus, reaper, slots, vm, shift, own, _memory: Arc::clone(memory) })
+        Ok(Self { vcpus, at_once: 32, reaper, slots, vm, shift, own, _memory: Arc::clone(memory) })
     }
 
     /// Whether KVM has a capability.
@@ -152,18 +154,21 @@ impl TinyVm {
         self.vcpus.iter().map(ring).collect()
     }
 
+    /// Lets a vCPU write any number of pages before it leaves the guest, and not some that surely fit into the entries that KVM keeps
+    /// for itself in a dirty ring.
+    pub fn write_at_once(&mut self) {
+        self.at_once = usize::MAX;
+    }
+
     /// Has full rings emptied by `reaper`.
     pub fn reap_by(&self, reaper: RingReaper) {
         self.reaper.get_or_init(|| reaper);
     }
 
-    /// Has one vCPU go through a list of addresses.
+    /// Has one vCPU go through a list of addresses. Where a ring lost some, it stops early.
     fn run(&self, number: usize, addresses: &[u32]) {
         let list = LISTS * (number as u64 + 1);
         assert!(addresses.len() as u64 <= LISTS / 4, "{} addresses", addresses.len());
-        if addresses.is_empty() {
-            return;
-        }
         let host = self.own.regions()[0].host;
         for (index, &address) in addresses.iter().enumerate() {
             let at = usize::try_from(list).expect("it fits") + 4 * index;
@@ -177,7 +182,11 @@ impl TinyVm {
             match vcpu.run().expect("it runs") {
                 VcpuExit::Hlt => return,
                 VcpuExit::Unsupported(KVM_EXIT_DIRTY_RING_FULL) => {
-                    self.reaper.get().expect("somebody who empties rings").harvest().expect("a harvest");
+                    match self.reaper.get().expect("somebody who empties rings").harvest() {
+                        Ok(()) => {}
+                        Err(DirtyError::Missed { .. }) => return,
+                        Err(other) => panic!("{other}"),
+                    }
                 }
                 other => panic!("the guest left by {other:?}"),
             }
@@ -196,7 +205,8 @@ impl Writer for TinyVm {
                         let address = (page.0 << self.shift) + (noise.below(1 << self.shift) & !3);
                         u32::try_from(address).expect("below 4 GiB")
                     };
-                    self.run(number, &pages.iter().map(address).collect::<Vec<_>>());
+                    let addresses: Vec<u32> = pages.iter().map(address).collect();
+                    addresses.chunks(self.at_once).for_each(|some| self.run(number, some));
                 });
             }
         });

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 
-/// Why the system does not tell which pages are written. There are two kinds, and whoever passes one on tells them apart.
+/// Why the system does not tell which pages are written. Whoever passes one on tells the kinds apart.
 #[derive(Debug, thiserror::Error)]
 pub enum TrackingError {
     /// The system refused.
@@ -20,6 +20,14 @@ pub enum TrackingError {
     Unsupported {
         /// What is missing.
         what: String,
+        /// What can be done instead.
+        remedy: &'static str,
+    },
+    /// Writes were not noticed, and never will be.
+    #[error("writes were missed: {how}; {remedy}")]
+    Missed {
+        /// What went wrong.
+        how: String,
         /// What can be done instead.
         remedy: &'static str,
     },

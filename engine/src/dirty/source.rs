@@ -50,6 +50,14 @@ pub enum DirtyError {
         /// What can be done instead.
         remedy: &'static str,
     },
+    /// Writes were not noticed, and never will be.
+    #[error("writes were missed: {how}; {remedy}")]
+    Missed {
+        /// What went wrong.
+        how: String,
+        /// What can be done instead.
+        remedy: &'static str,
+    },
     /// Pages were asked for before the source was started.
     #[error("dirty pages were asked for before tracking was started")]
     NotStarted,
@@ -63,6 +71,7 @@ impl From<TrackingError> for DirtyError {
         match error {
             TrackingError::Io { attempt, source } => Self::Io { attempt, source },
             TrackingError::Unsupported { what, remedy } => Self::Unsupported { what, remedy },
+            TrackingError::Missed { how, remedy } => Self::Missed { how, remedy },
         }
     }
 }

@@ -16,13 +16,21 @@ use crate::units::Gpa;
 
 /// The dirty rings of a VM's vCPUs.
 ///
-/// A vCPU whose ring is full does not run on before its ring was harvested: it leaves with `KVM_EXIT_DIRTY_RING_FULL`.
+/// A vCPU whose ring is nearly full does not run on before it was harvested: it leaves with `KVM_EXIT_DIRTY_RING_FULL`. KVM keeps some
+/// entries for what it may yet write until then. One that emulates long stretches of a guest's code (PVM does) can
+/// need more, and overwrites entries that nobody has seen; that is noticed, and the rings are of no use from then on.
 #[derive(Debug)]
 pub struct DirtyRings {
     slots: Slots,
     entries: u32,
     rings: Vec<VcpuRing>,
+    /// KVM filled all entries of a ring, and maybe more than there are.
+    overfilled: bool,
 }
+
+const REMEDY: &str = "use the dirty log";
+/// How often KVM may take nothing back, as it does when a signal is pending, before that is believed.
+const RESETS_IN_VAIN: u32 = 16;
 
 /// The dirty ring of one vCPU, as KVM shares it with this process.
 #[derive(Debug)]
@@ -46,15 +54,17 @@ impl DirtyRings {
     /// [`TrackingError::Unsupported`] where the kernel has no rings (Linux 5.11 has them on x86-64), or where a ring does not show all writes, as on
     /// `AArch64`; [`TrackingError::Io`] where the VM has vCPUs already, or the count is none that KVM takes.
     pub fn enable(slots: Slots, entries: u32) -> Result<Self, TrackingError> {
-        let remedy = "use the dirty log";
         let with = [KVM_CAP_DIRTY_LOG_RING_ACQ_REL, KVM_CAP_DIRTY_LOG_RING]
             .map(|number| (number, slots.capability(number)));
         let Some((number, bytes)) = with.into_iter().find(|&(_, bytes)| bytes > 0) else {
-            return Err(TrackingError::Unsupported { what: String::from("KVM's dirty ring"), remedy });
+            return Err(TrackingError::Unsupported {
+                what: String::from("KVM's dirty ring"),
+                remedy: REMEDY,
+            });
         };
         if slots.capability(KVM_CAP_DIRTY_LOG_RING_WITH_BITMAP) != 0 {
             let what = String::from("a dirty ring that shows what KVM itself writes besides the vCPUs");
-            return Err(TrackingError::Unsupported { what, remedy });
+            return Err(TrackingError::Unsupported { what, remedy: REMEDY });
         }
         let most = bytes / size_of::<kvm_dirty_gfn>() as u64;
         let attempt = format!(
@@ -62,7 +72,7 @@ impl DirtyRings {
              VM may have no vCPU yet)"
         );
         slots.enable(number, u64::from(entries) * size_of::<kvm_dirty_gfn>() as u64, &attempt)?;
-        Ok(Self { slots, entries, rings: Vec::new() })
+        Ok(Self { slots, entries, rings: Vec::new(), overfilled: false })
     }
 
     /// How many entries the ring of every vCPU has.
@@ -92,7 +102,7 @@ impl DirtyRings {
     /// afterwards. What a running vCPU of Intel's has just written may be in its ring only when it leaves the guest next.
     ///
     /// # Errors
-    /// [`TrackingError::Io`] if KVM did not protect the pages again.
+    /// [`TrackingError::Io`] if KVM did not protect the pages again, [`TrackingError::Missed`] if it overwrote entries, now or earlier.
     pub fn harvest(&mut self, mut written: impl FnMut(Gpa, u64)) -> Result<(), TrackingError> {
         let page_bytes = self.slots.page_bytes();
         let slots = self.slots.as_slice();
@@ -102,18 +112,36 @@ impl DirtyRings {
                 written(gpa, page_bytes);
             }
         };
-        let harvested: u64 = self.rings.iter_mut().map(|ring| ring.harvest(&mut write)).sum();
-        if harvested > 0 { self.reset() } else { Ok(()) }
-    }
-
-    fn reset(&self) -> Result<(), TrackingError> {
-        // SAFETY: KVM takes back entries of the rings, which nobody looks at before KVM fills them again.
-        while unsafe { libc::ioctl(self.slots.vm().as_raw_fd(), kvm::RESET_DIRTY_RINGS) } < 0 {
-            if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-                return Err(TrackingError::last("reset KVM's dirty rings"));
-            }
+        let mut harvested = 0;
+        for ring in &mut self.rings {
+            let count = ring.harvest(&mut write);
+            self.overfilled |= count == u64::from(ring.count);
+            harvested += count;
+        }
+        // Entries that KVM filled again before it got them back are not reset, and their pages not protected.
+        self.overfilled |= self.reset(harvested)? != harvested;
+        if self.overfilled {
+            let how =
+                format!("KVM filled all {} entries of a vCPU's dirty ring, and maybe more", self.entries);
+            return Err(TrackingError::Missed { how, remedy: REMEDY });
         }
         Ok(())
+    }
+
+    /// Gives KVM back so many entries, which it protects the pages of; answers how many it took.
+    fn reset(&self, harvested: u64) -> Result<u64, TrackingError> {
+        let (mut reset, mut in_vain) = (0, 0);
+        while reset < harvested && in_vain < RESETS_IN_VAIN {
+            // SAFETY: KVM takes back entries of the rings, which nobody looks at before KVM fills them again.
+            let answer = unsafe { libc::ioctl(self.slots.vm().as_raw_fd(), kvm::RESET_DIRTY_RINGS) };
+            match u64::try_from(answer) {
+                Ok(0) => in_vain += 1,
+                Ok(more) => reset += more,
+                Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => in_vain += 1,
+                Err(_) => return Err(TrackingError::last("reset KVM's dirty rings")),
+            }
+        }
+        Ok(reset)
     }
 
     /// No longer logs; the guest writes at full speed. Stopping twice is no error.
