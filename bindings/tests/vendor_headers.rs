@@ -1,53 +1,19 @@
 //! What the vendor's headers say of every structure and value that is used of them, asked of a C compiler where they are
 //! installed: under `/usr/include`, or in the folder that packages were unpacked into, which `PAGEFERRY_QAT_PACKAGES` names.
 
-use std::env;
-use std::fmt::Write as _;
-use std::fs;
-use std::mem::{offset_of, size_of};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+#[macro_use]
+mod c_compiler;
 
+use std::env;
+use std::path::{Path, PathBuf};
+
+use c_compiler::{Expected, compare};
 use pageferry_bindings::qat::cpa::{self, BufferList, CpaStatus, FlatBuffer, InstanceInfo, PhysicalInstance};
 use pageferry_bindings::qat::dc::{self, Capabilities, OpData, ReqStatus, Results, SessionSetup, SkipData};
 use pageferry_bindings::qatzip::layout::{
     self, CommonParameters, DeflateParameters, ExtendedDeflateParameters, RawSession,
 };
 use pageferry_bindings::qatzip::status::QzStatus;
-
-/// A C expression, and what it must come to.
-type Expected = (String, i64);
-
-fn number<T: TryInto<i64>>(value: T) -> i64 {
-    value.try_into().ok().expect("a number that fits")
-}
-
-/// The size of what `field` lends.
-fn size_of_field<T, F>(_field: fn(&T) -> &F) -> usize {
-    size_of::<F>()
-}
-
-/// The size of a structure, and offset and size of its fields.
-macro_rules! structure {
-    ($ours:ty = $theirs:literal { $($field:ident = $name:literal),* $(,)? }) => {{
-        let mut expected = vec![(format!("sizeof({})", $theirs), number(size_of::<$ours>()))];
-        $(
-            expected.push((format!("offsetof({}, {})", $theirs, $name), number(offset_of!($ours, $field))));
-            expected.push((
-                format!("sizeof((({} *)0)->{})", $theirs, $name),
-                number(size_of_field(|one: &$ours| &one.$field)),
-            ));
-        )*
-        expected
-    }};
-}
-
-/// Values of `#define`s and enumerations.
-macro_rules! values {
-    ($($name:literal = $ours:expr),* $(,)?) => {
-        vec![$((String::from($name), number($ours))),*]
-    };
-}
 
 fn headers(name: &str) -> Result<PathBuf, String> {
     let unpacked = env::var_os("PAGEFERRY_QAT_PACKAGES").map(|root| Path::new(&root).join("usr/include"));
@@ -57,33 +23,6 @@ fn headers(name: &str) -> Result<PathBuf, String> {
             "{name} is not in {folders:?}; PAGEFERRY_QAT_PACKAGES names a folder with the unpacked packages"
         )
     })
-}
-
-/// Compares every expression with what a program says that is compiled against the headers.
-fn compare(headers: &Path, includes: &str, expected: &[Expected]) {
-    let folder = tempfile::tempdir().unwrap();
-    let (source, program) = (folder.path().join("layout.c"), folder.path().join("layout"));
-    let mut text = format!("#include <stdio.h>\n#include <stddef.h>\n{includes}\nint main(void) {{\n");
-    for (expression, _) in expected {
-        writeln!(text, "    printf(\"%lld\\n\", (long long)({expression}));").unwrap();
-    }
-    text.push_str("    return 0;\n}\n");
-    fs::write(&source, text).unwrap();
-    let output =
-        Command::new("cc").arg("-I").arg(headers).arg("-o").args([&program, &source]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let output = Command::new(&program).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    let said: Vec<i64> = said.lines().map(|line| line.parse().unwrap()).collect();
-    assert_eq!(said.len(), expected.len());
-    let wrong: Vec<_> = expected
-        .iter()
-        .zip(&said)
-        .filter(|((_, ours), theirs)| ours != *theirs)
-        .map(|((expression, ours), theirs)| format!("{expression} is {theirs}, and here {ours}"))
-        .collect();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    println!("compared: {} sizes, offsets and values with {}", said.len(), headers.display());
 }
 
 fn cpa_structures() -> Vec<Expected> {
