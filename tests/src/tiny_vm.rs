@@ -1,7 +1,7 @@
-//! The smallest virtual machine that writes known pages: vCPUs in 32-bit protected mode, each of which goes through a list of
-//! addresses, adds one to the word at each, and halts.
+//! The smallest virtual machine that writes known pages: vCPUs in long mode, each of which goes through a list of addresses, adds
+//! one to the word at each, and halts.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
@@ -17,17 +17,23 @@ use crate::guest::Noise;
 use crate::known_pages::Writer;
 
 /// What each vCPU runs, from the bottom of the memory that is the machine's own.
-const PROGRAM: [u8; 12] = [
-    0x8b, 0x06, // again: mov eax, [esi]
-    0xf0, 0xff, 0x00, // lock inc dword [eax]
-    0x83, 0xc6, 0x04, // add esi, 4
-    0x49, // dec ecx
-    0x75, 0xf5, // jnz again
+const PROGRAM: [u8; 15] = [
+    0x48, 0x8b, 0x06, // again: mov rax, [rsi]
+    0xf0, 0xff, 0x00, // lock inc dword [rax]
+    0x48, 0x83, 0xc6, 0x08, // add rsi, 8
+    0xff, 0xc9, // dec ecx
+    0x75, 0xf2, // jnz again
     0xf4, // hlt
 ];
-/// The memory of the machine's own: the program, and from [`LISTS`] on a list of addresses for each vCPU.
+/// The memory of the machine's own: the program, page tables from [`TABLES`] on, and from [`LISTS`] on a list of addresses for
+/// each vCPU.
 const OWN_BYTES: u64 = 16 << 20;
+const TABLES: u64 = 0x1_0000;
 const LISTS: u64 = 1 << 20;
+/// How much guest physical memory the page tables map, each byte where it is.
+const MAPPED_GIB: u64 = 64;
+/// How many addresses a list has at most.
+const MOST_AT_ONCE: usize = 1 << 17;
 const OWN_SLOT: u32 = 0;
 
 /// A virtual machine with some vCPUs.
@@ -45,8 +51,12 @@ pub struct TinyVm {
     _memory: Arc<AnonymousMemory>,
 }
 
+/// Types of segments: code that was accessed and may be read, and data that was accessed and may be written.
+const CODE: u8 = 11;
+const DATA: u8 = 3;
+
 impl TinyVm {
-    /// A machine whose guest has `memory`, below 4 GiB and above [`OWN_BYTES`], in pages of `1 << shift` bytes. It has no vCPU yet.
+    /// A machine whose guest has `memory`, all of it between [`OWN_BYTES`] and 64 GiB, in pages of `1 << shift` bytes. It has no vCPU yet.
     ///
     /// # Errors
     /// Why there is none here.
@@ -60,6 +70,7 @@ impl TinyVm {
         let region = &own.regions()[0];
         // SAFETY: the mapping is longer than the program, is writable, and nobody else knows of it.
         unsafe { region.host.copy_from_nonoverlapping(PROGRAM.as_ptr(), PROGRAM.len()) };
+        map_all(region);
         let slot = |(number, region): (u32, &Region)| Slot {
             number,
             gpa: region.gpa,
@@ -124,18 +135,20 @@ impl TinyVm {
             type_,
             present: 1,
             s: 1,
-            db: 1,
+            db: u8::from(type_ == DATA),
             g: 1,
-            l: 0,
+            l: u8::from(type_ == CODE),
             ..segment
         };
-        // Code that was accessed and may be read, and data that was accessed and may be written.
-        registers.cs = flat(registers.cs, 11);
+        registers.cs = flat(registers.cs, CODE);
         for segment in [&mut registers.ds, &mut registers.es, &mut registers.ss] {
-            *segment = flat(*segment, 3);
+            *segment = flat(*segment, DATA);
         }
-        // Protection enabled.
-        registers.cr0 |= 1;
+        // Long mode: paging and protection, page tables of four levels, and the mode enabled and active.
+        registers.cr0 |= 1 << 31 | 1;
+        registers.cr3 = TABLES;
+        registers.cr4 |= 1 << 5;
+        registers.efer |= 1 << 10 | 1 << 8;
         vcpu.set_sregs(&registers).expect("its registers");
         self.vcpus.push(Mutex::new(vcpu));
     }
@@ -154,10 +167,10 @@ impl TinyVm {
         self.vcpus.iter().map(ring).collect()
     }
 
-    /// Lets a vCPU write any number of pages before it leaves the guest, and not some that surely fit into the entries that KVM keeps
+    /// Lets a vCPU write as many pages as fit into its list before it leaves the guest, and not some that surely fit into the entries that KVM keeps
     /// for itself in a dirty ring.
     pub fn write_at_once(&mut self) {
-        self.at_once = usize::MAX;
+        self.at_once = MOST_AT_ONCE;
     }
 
     /// Has full rings emptied by `reaper`.
@@ -166,14 +179,14 @@ impl TinyVm {
     }
 
     /// Has one vCPU go through a list of addresses. Where a ring lost some, it stops early.
-    fn run(&self, number: usize, addresses: &[u32]) {
+    fn run(&self, number: usize, addresses: &[u64]) {
         let list = LISTS * (number as u64 + 1);
-        assert!(addresses.len() as u64 <= LISTS / 4, "{} addresses", addresses.len());
+        assert!(addresses.len() <= MOST_AT_ONCE, "{} addresses", addresses.len());
         let host = self.own.regions()[0].host;
         for (index, &address) in addresses.iter().enumerate() {
-            let at = usize::try_from(list).expect("it fits") + 4 * index;
+            let at = usize::try_from(list).expect("it fits") + 8 * index;
             // SAFETY: the list is in the machine's own memory, in words, and its vCPU does not run yet.
-            unsafe { AtomicU32::from_ptr(host.add(at).cast()) }.store(address, Relaxed);
+            unsafe { AtomicU64::from_ptr(host.add(at).cast()) }.store(address, Relaxed);
         }
         let mut vcpu = self.vcpus[number].lock().unwrap_or_else(PoisonError::into_inner);
         let registers = kvm_regs { rsi: list, rcx: addresses.len() as u64, rflags: 2, ..kvm_regs::default() };
@@ -194,6 +207,23 @@ impl TinyVm {
     }
 }
 
+/// Writes page tables that map every address to itself, in pages of 2 MiB.
+fn map_all(own: &Region) {
+    let entry = |table: u64, index: u64, value: u64| {
+        let at = usize::try_from(TABLES + (table << 12) + 8 * index).expect("it fits");
+        // SAFETY: the tables are in the machine's own memory, before the lists, and nobody runs yet.
+        unsafe { AtomicU64::from_ptr(own.host.add(at).cast()) }.store(value, Relaxed);
+    };
+    let (present_and_writable, large) = (3, 1 << 7);
+    entry(0, 0, TABLES + (1 << 12) | present_and_writable);
+    for gib in 0..MAPPED_GIB {
+        entry(1, gib, TABLES + ((2 + gib) << 12) | present_and_writable);
+        for part in 0..512 {
+            entry(2 + gib, part, gib << 30 | part << 21 | large | present_and_writable);
+        }
+    }
+}
+
 impl Writer for TinyVm {
     fn write(&self, pages: &[PageIndex], seed: u64) {
         thread::scope(|scope| {
@@ -201,11 +231,9 @@ impl Writer for TinyVm {
             for (number, pages) in pages.chunks(part).enumerate() {
                 scope.spawn(move || {
                     let mut noise = Noise(seed ^ number as u64 | 1);
-                    let address = |page: &PageIndex| {
-                        let address = (page.0 << self.shift) + (noise.below(1 << self.shift) & !3);
-                        u32::try_from(address).expect("below 4 GiB")
-                    };
-                    let addresses: Vec<u32> = pages.iter().map(address).collect();
+                    let address =
+                        |page: &PageIndex| (page.0 << self.shift) + (noise.below(1 << self.shift) & !7);
+                    let addresses: Vec<u64> = pages.iter().map(address).collect();
                     addresses.chunks(self.at_once).for_each(|some| self.run(number, some));
                 });
             }

@@ -12,7 +12,7 @@ use pageferry_tests::known_pages::{Writer, hold};
 use pageferry_tests::tiny_vm::TinyVm;
 
 const SIZES: [PageSize; 3] = [PageSize::Kib4, PageSize::Kib16, PageSize::Kib64];
-const LAYOUT: [(Gpa, u64); 2] = [(Gpa(0x1000_0000), 5 << 20), (Gpa(0x4001_0000), 5 << 20)];
+const LAYOUT: [(Gpa, u64); 2] = [(Gpa(0x1000_0000), 5 << 20), (Gpa(0x1_4001_0000), 5 << 20)];
 
 struct Guest {
     vm: TinyVm,
