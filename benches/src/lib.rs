@@ -1,5 +1,5 @@
 //! What the benchmarks share: an accelerator that costs nothing, a destination that agrees to all, this machine's
-//! limits, and the stages of the data path held against them.
+//! limits, the stages of the data path held against them, and what it costs to track dirty pages.
 
 pub mod clock;
 pub mod host_cost;
@@ -8,3 +8,4 @@ pub mod limits;
 pub mod null;
 pub mod sink;
 pub mod stages;
+pub mod tracking;

@@ -215,9 +215,9 @@ fn map_all(own: &Region) {
         unsafe { AtomicU64::from_ptr(own.host.add(at).cast()) }.store(value, Relaxed);
     };
     let (present_and_writable, large) = (3, 1 << 7);
-    entry(0, 0, TABLES + (1 << 12) | present_and_writable);
+    entry(0, 0, (TABLES + (1 << 12)) | present_and_writable);
     for gib in 0..MAPPED_GIB {
-        entry(1, gib, TABLES + ((2 + gib) << 12) | present_and_writable);
+        entry(1, gib, (TABLES + ((2 + gib) << 12)) | present_and_writable);
         for part in 0..512 {
             entry(2 + gib, part, gib << 30 | part << 21 | large | present_and_writable);
         }
