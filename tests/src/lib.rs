@@ -12,6 +12,7 @@ pub mod known_pages;
 pub mod models;
 pub mod packages;
 pub mod peers;
+pub mod proxy;
 pub mod puppet;
 pub mod qat;
 pub mod qatzip;
