@@ -82,7 +82,7 @@ mod tests {
                 bytes += size;
                 // Sleeps as long as it should, or somewhat longer, or comes only after a pause.
                 let late = Duration::from_micros(noise.below(3_000));
-                let woken = now.max(gone) + late;
+                let woken = if gone > now { gone + late } else { now };
                 let pause =
                     if noise.chance(1) { Duration::from_millis(noise.below(100)) } else { Duration::ZERO };
                 idle += pause;

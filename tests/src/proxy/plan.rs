@@ -9,7 +9,7 @@ use std::time::Duration;
 /// ```
 /// use pageferry_tests::proxy::Plan;
 ///
-/// let plan: Plan = "seed=7 cut c1 up @123456 rst all down=500ms, noise c0 up one-in=100000".parse()?;
+/// let plan: Plan = "seed=7 cut c1 up @123456 all down=500ms, noise c0 up one-in=100000".parse()?;
 /// assert_eq!(plan.faults.len(), 2);
 /// assert_eq!(plan.to_string().parse(), Ok(plan));
 /// # Ok::<(), pageferry_tests::proxy::PlanError>(())
@@ -131,8 +131,8 @@ pub struct Stall {
 pub struct Reorder {
     /// The connection that overtakes, the same way.
     pub after: usize,
-    /// How many bytes it forwards in the meantime.
-    pub bytes: u64,
+    /// How many bytes it has forwarded by then, since its own start. If it already has, the stream does not wait.
+    pub past: u64,
     /// How long it is waited for: a sender may have nothing more to send before the stream goes on.
     pub within: Duration,
 }

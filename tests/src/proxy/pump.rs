@@ -119,24 +119,30 @@ impl Pump {
         Ok(())
     }
 
-    /// True if the other connection overtook this one in time.
+    /// True if the other connection overtook this one, and in time.
     fn let_overtake(&self, reorder: &Reorder) -> Result<bool, Stop> {
-        let forwarded = || {
+        let is_past = || {
             let registry = self.shared.registry();
-            registry.connections.get(reorder.after).map_or(0, |other| other.flow(self.direction).forwarded)
+            let other = registry.connections.get(reorder.after);
+            other.map_or(0, |other| other.flow(self.direction).forwarded) >= reorder.past
         };
-        let goal = forwarded().saturating_add(reorder.bytes);
         let end = Instant::now() + reorder.within;
-        while forwarded() < goal {
+        let mut waited = false;
+        while !is_past() {
             if Instant::now() >= end {
                 return Ok(false);
             }
+            waited = true;
             self.sleep(LOOK)?;
         }
-        Ok(true)
+        Ok(waited)
     }
 
+    /// Once a cut is seen anywhere, nothing passes any more, even where nobody has waited and been woken since.
     fn pass_the_gates(&self) -> Result<(), Stop> {
+        if self.connection.how_cut().is_some() {
+            return Err(Stop::Cut);
+        }
         let gates = [&self.shared.gate, &self.connection.gate];
         while let Some(left) = gates.iter().find_map(|gate| gate.left(self.direction)) {
             self.sleep(left.min(LOOK))?;

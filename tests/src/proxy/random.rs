@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::plan::{Close, Cut, Direction, Lasting, Link, Plan, Reorder, Scope, Stall, What};
+use super::plan::{Close, Cut, Direction, Lasting, Link, Plan, Reorder, Scope, Stall, Stream, What};
 use crate::guest::Noise;
 
 impl Plan {
@@ -27,7 +27,7 @@ impl Plan {
                 connection,
                 direction,
                 offset,
-                what(&mut noise, connection, connections, direction),
+                what(&mut noise, connections, Stream { connection, direction }, offset),
             );
         }
         plan
@@ -44,8 +44,8 @@ fn link(noise: &mut Noise) -> Link {
     Link { bytes_per_s: Some(bytes_per_s), latency_up: latency(), latency_down: latency() }
 }
 
-fn what(noise: &mut Noise, connection: usize, connections: usize, direction: Direction) -> What {
-    let bytes = 1 + offset(noise, 64 << 10);
+fn what(noise: &mut Noise, connections: usize, stream: Stream, offset: u64) -> What {
+    let bytes = 1 + self::offset(noise, 64 << 10);
     match noise.below(8) {
         0 => What::Cut(Cut {
             close: if noise.chance(50) { Close::Reset } else { Close::Orderly },
@@ -53,7 +53,7 @@ fn what(noise: &mut Noise, connection: usize, connections: usize, direction: Dir
             down: Lasting::For(Duration::from_millis([0, 50, 1_000][index(noise, 3)])),
         }),
         1 => What::Stall(Stall {
-            direction: if noise.chance(50) { Some(direction) } else { None },
+            direction: if noise.chance(50) { Some(stream.direction) } else { None },
             scope: scope(noise),
             lasting: if noise.chance(25) {
                 Lasting::Ever
@@ -63,13 +63,13 @@ fn what(noise: &mut Noise, connection: usize, connections: usize, direction: Dir
         }),
         2 => What::Truncate,
         3 => What::Corrupt(vec![1 << noise.below(8)]),
-        4 => What::Noise(1 + offset(noise, 1 << 20)),
+        4 => What::Noise(1 + self::offset(noise, 1 << 20)),
         5 => What::Duplicate(bytes),
         6 => What::Drop(bytes),
         // A connection alone has nobody to be overtaken by: it waits the time out.
         _ => What::Reorder(Reorder {
-            after: (connection + 1) % connections.max(1),
-            bytes,
+            after: (stream.connection + 1) % connections.max(1),
+            past: offset + bytes,
             within: Duration::from_millis(1 + noise.below(500)),
         }),
     }

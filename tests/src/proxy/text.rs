@@ -9,7 +9,7 @@
 //!            corrupt                                  xor=HEX (01 if not given)
 //!            noise                                    one-in=NUMBER
 //!            duplicate, drop                          bytes=NUMBER
-//!            reorder                                  after=cN, bytes=NUMBER, within=TIME
+//!            reorder                                  after=cN, past=NUMBER, within=TIME
 //! link     = "link" {option}                          bytes-per-s=NUMBER, latency-up=TIME, latency-down=TIME
 //! TIME     = NUMBER ("s" | "ms" | "us")
 //! LASTING  = TIME | "ever"
@@ -110,7 +110,7 @@ fn fault(verb: &str, words: &[&str]) -> Result<Fault, PlanError> {
         "drop" => What::Drop(number(options.needed("bytes", "bytes=NUMBER")?)?),
         _ => What::Reorder(Reorder {
             after: self::connection(options.needed("after", "after=cN")?)?,
-            bytes: number(options.needed("bytes", "bytes=NUMBER")?)?,
+            past: number(options.needed("past", "past=NUMBER")?)?,
             within: time(options.needed("within", "within=TIME")?)?,
         }),
     };
@@ -274,8 +274,8 @@ impl fmt::Display for Fault {
             }
             What::Noise(one_in) => write!(to, " one-in={one_in}"),
             What::Duplicate(bytes) | What::Drop(bytes) => write!(to, " bytes={bytes}"),
-            What::Reorder(Reorder { after, bytes, within }) => {
-                write!(to, " after=c{after} bytes={bytes} within={}", Lasting::For(*within))
+            What::Reorder(Reorder { after, past, within }) => {
+                write!(to, " after=c{after} past={past} within={}", Lasting::For(*within))
             }
         }
     }
