@@ -9,7 +9,7 @@ use std::time::Duration;
 /// ```
 /// use pageferry_tests::proxy::Plan;
 ///
-/// let plan: Plan = "seed=7 cut c1 up @123456 all down=500ms, noise c0 up one-in=100000".parse()?;
+/// let plan: Plan = "seed=7 cut c1 up @123456 all down=500ms, noise c0 up @0 one-in=100000".parse()?;
 /// assert_eq!(plan.faults.len(), 2);
 /// assert_eq!(plan.to_string().parse(), Ok(plan));
 /// # Ok::<(), pageferry_tests::proxy::PlanError>(())
