@@ -1,0 +1,2 @@
+//! `ferryvm`: a guest that proves what it holds.
+fn main() {}

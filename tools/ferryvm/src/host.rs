@@ -1,0 +1,133 @@
+//! What runs a guest here: KVM, or threads of this process.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use pageferry_engine::dirty::DirtySource;
+use pageferry_engine::vm::Machine;
+
+use crate::cpu::Cpu;
+#[cfg(target_arch = "x86_64")]
+use crate::kvm::{KvmError, KvmHost};
+use crate::memory::Memory;
+use crate::process::ProcessHost;
+use crate::state::GuestKind;
+
+/// What is to run a guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GuestChoice {
+    /// KVM, or nothing.
+    Kvm,
+    /// Threads of this process.
+    Process,
+    /// KVM where it is there, else threads of this process.
+    #[default]
+    Auto,
+}
+
+/// Why nothing runs a guest here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// KVM does not.
+    #[cfg(target_arch = "x86_64")]
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// The guest's program is for another processor.
+    #[cfg(not(target_arch = "x86_64"))]
+    #[error("the guest's program for KVM is for x86-64: use --guest process")]
+    Architecture,
+    /// The processor of this host is not known.
+    #[error("cannot read what processor this is: {0}")]
+    Machine(#[from] std::io::Error),
+}
+
+/// What runs the guest.
+pub(crate) enum Host {
+    #[cfg(target_arch = "x86_64")]
+    Kvm(KvmHost, Arc<Memory>),
+    Process(ProcessHost),
+}
+
+impl Host {
+    pub(crate) fn new(choice: GuestChoice, memory: &Arc<Memory>) -> Result<Self, HostError> {
+        match choice {
+            GuestChoice::Kvm => Self::kvm(memory),
+            GuestChoice::Process => Self::process(memory),
+            GuestChoice::Auto => Self::kvm(memory).or_else(|_| Self::process(memory)),
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn kvm(memory: &Arc<Memory>) -> Result<Self, HostError> {
+        Ok(Self::Kvm(KvmHost::new(memory)?, Arc::clone(memory)))
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn kvm(_: &Arc<Memory>) -> Result<Self, HostError> {
+        Err(HostError::Architecture)
+    }
+
+    fn process(memory: &Arc<Memory>) -> Result<Self, HostError> {
+        Ok(Self::Process(ProcessHost::new(memory)?))
+    }
+
+    pub(crate) fn kind(&self) -> GuestKind {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Kvm(..) => GuestKind::Kvm,
+            Self::Process(_) => GuestKind::Process,
+        }
+    }
+
+    /// Writes what a guest needs to begin, but for its blocks, into memory.
+    pub(crate) fn prepare(&self) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Kvm(_, memory) => KvmHost::prepare(memory),
+            Self::Process(_) => {}
+        }
+    }
+
+    pub(crate) fn cpu(&self, vcpu: u32) -> Result<Box<dyn Cpu>, HostError> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Kvm(host, _) => Ok(host.cpu(vcpu)?),
+            Self::Process(host) => Ok(host.cpu(vcpu)),
+        }
+    }
+
+    pub(crate) fn machine(&self) -> Machine {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Kvm(host, _) => host.machine(),
+            Self::Process(host) => host.machine(),
+        }
+    }
+
+    pub(crate) fn dirty_source(&self) -> Box<dyn DirtySource> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Kvm(host, _) => host.dirty_source(),
+            Self::Process(host) => host.dirty_source(),
+        }
+    }
+}
+
+/// A choice that there is not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` runs no guest: use kvm, process or auto")]
+pub struct UnknownGuest(String);
+
+impl FromStr for GuestChoice {
+    type Err = UnknownGuest;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "kvm" => Ok(Self::Kvm),
+            "process" => Ok(Self::Process),
+            "auto" => Ok(Self::Auto),
+            _ => Err(UnknownGuest(text.to_owned())),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! `ferryvm`: a small virtual machine whose guest can prove that a migration lost nothing.
+//!
+//! The guest writes pages of its memory at a set rate and in a set pattern, and keeps account: a table says how often each
+//! page was written (its generation), from which all that the page holds follows; a running checksum and a counter say
+//! the same of all pages together, and are kept in registers as well as in memory. Asked for its proof, the guest makes
+//! every page anew from the table, compares it with what is there, word by word, and holds the table against the
+//! checksum and the counter in its registers. So a page that is a generation old, zero, or half of one and half of another
+//! is not what the table says; where the table's own page is old too, its sum is not the checksum; where memory is old as a
+//! whole, it is not what the registers say; and where all is old together, the heartbeat's counter went back, which the machine
+//! notices that received it.
+//!
+//! What runs it is KVM ([`GuestKind::Kvm`]), or, where there is none, threads of this process with the same work and the same
+//! proof ([`GuestKind::Process`]).
+#![deny(unsafe_code)]
+
+mod block;
+mod cpu;
+mod doorbell;
+mod gate;
+mod guest;
+mod host;
+#[cfg(target_arch = "x86_64")]
+mod kvm;
+mod layout;
+mod memory;
+mod pace;
+mod process;
+mod proof;
+mod pulse;
+mod state;
+mod vm;
+mod workload;
+
+pub use gate::StillRunning;
+pub use host::{GuestChoice, HostError, UnknownGuest};
+#[cfg(target_arch = "x86_64")]
+pub use kvm::KvmError;
+pub use layout::{Layout, LayoutError, MAX_VCPUS, PAGE_SIZE, regions_of};
+pub use memory::MemoryError;
+pub use proof::{Heartbeat, Proof};
+pub use state::{GuestKind, StateError};
+pub use vm::{FerryError, FerryVm, ProveError, Watch};
+pub use workload::{Fill, Pattern, Rate, UnknownPattern, Workload};

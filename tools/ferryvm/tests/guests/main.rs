@@ -1,0 +1,6 @@
+//! What a guest of either kind does, and what it notices.
+#![allow(missing_docs, reason = "tests")]
+
+mod setup;
+
+mod basics;
