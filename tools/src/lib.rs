@@ -34,7 +34,7 @@ mod outcome;
 mod peer;
 mod plan;
 mod progress;
-mod quantity;
+pub mod quantity;
 mod recv;
 mod run;
 mod send;

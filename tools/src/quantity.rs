@@ -10,26 +10,40 @@ use serde::{Serialize, Serializer};
 /// 1000, `KiB` and the like of 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
-pub(crate) struct ByteSize(pub(crate) u64);
+pub struct ByteSize(
+    /// How many.
+    pub u64,
+);
 
 /// Bytes a second: a size, with or without `/s`, or bits, as links are sold: `10Gbit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub(crate) struct ByteRate(pub(crate) u64);
+pub struct ByteRate(
+    /// How many a second.
+    pub u64,
+);
 
 /// A time, in seconds unless it says `us`, `ms`, `m` or `h`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Seconds(pub(crate) Duration);
+pub struct Seconds(
+    /// How long.
+    pub Duration,
+);
 
 /// Text that is no quantity of the kind that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum QuantityError {
+#[non_exhaustive]
+pub enum QuantityError {
+    /// It is no size.
     #[error("`{0}` is no size: write a number of bytes, or one with K, M, G or T, as in 256M")]
     Size(String),
+    /// It is no rate.
     #[error("`{0}` is no rate: write bytes a second as in 100M, or bits a second as in 10Gbit")]
     Rate(String),
+    /// It is no time.
     #[error("`{0}` is no time: write seconds as in 10 or 0.5, or a unit as in 500ms or 2m")]
     Time(String),
+    /// It is larger than this program can count.
     #[error("`{0}` is too large")]
     TooLarge(String),
 }

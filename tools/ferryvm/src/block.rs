@@ -9,6 +9,9 @@ use crate::workload::{Fill, Pattern, Work, mix};
 /// What the program was built for; another number means another layout of this page.
 const VERSION: u64 = 1;
 
+/// Pages between two heartbeats while a vCPU proves its memory; a power of two.
+pub(crate) const PROVED_PER_BEAT: u64 = 128;
+
 /// Parameters, account and verdict of one vCPU. The program knows the fields by their offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

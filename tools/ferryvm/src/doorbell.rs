@@ -9,7 +9,7 @@ use crate::gate::Gate;
 use crate::memory::Memory;
 use crate::pace::{Pace, Pacer};
 use crate::pulse::{HostTime, Pulse};
-use crate::workload::{Pattern, Rate};
+use crate::workload::Rate;
 
 /// The registers, each of eight bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ impl Register {
 pub(crate) struct Common {
     pub(crate) memory: Arc<Memory>,
     pub(crate) gate: Gate,
+    /// Whether the guest writes nothing, whatever its rate.
+    is_idle: bool,
     /// Pages a second of each vCPU; `NO_LIMIT`: as many as it can.
     pages_per_s: AtomicU64,
     throttle_percent: AtomicU8,
@@ -62,22 +64,23 @@ const NO_LIMIT: u64 = u64::MAX;
 
 impl Common {
     /// Of so many vCPUs, all parked.
-    pub(crate) fn new(memory: Arc<Memory>, vcpus: u32, pattern: Pattern, rate: Rate) -> Self {
+    pub(crate) fn new(memory: Arc<Memory>, vcpus: u32, is_idle: bool, rate: Rate) -> Self {
         let count = vcpus as usize;
         let common = Self {
             memory,
             gate: Gate::new(count),
+            is_idle,
             pages_per_s: AtomicU64::new(0),
             throttle_percent: AtomicU8::new(0),
             vcpus: (0..count).map(|_| Vcpu::default()).collect(),
         };
-        common.set_rate(pattern, rate);
+        common.set_rate(rate);
         common
     }
 
-    pub(crate) fn set_rate(&self, pattern: Pattern, rate: Rate) {
+    pub(crate) fn set_rate(&self, rate: Rate) {
         let share = match rate {
-            _ if pattern == Pattern::Idle => 0,
+            _ if self.is_idle => 0,
             Rate::PagesPerSecond(rate) => rate.div_ceil(self.vcpus.len().max(1) as u64).min(NO_LIMIT - 1),
             Rate::Unlimited => NO_LIMIT,
         };

@@ -17,13 +17,17 @@ pub(crate) struct Guest {
     common: Arc<Common>,
     cpus: Vec<SharedCpu>,
     threads: Vec<JoinHandle<()>>,
+    kick: Kick,
 }
+
+/// Brings a thread out of the guest for a moment.
+pub(crate) type Kick = fn(&JoinHandle<()>);
 
 impl Guest {
     /// Starts the threads.
-    pub(crate) fn new(common: Arc<Common>, cpus: Vec<Box<dyn Cpu>>) -> std::io::Result<Self> {
+    pub(crate) fn new(common: Arc<Common>, cpus: Vec<Box<dyn Cpu>>, kick: Kick) -> std::io::Result<Self> {
         let cpus: Vec<SharedCpu> = cpus.into_iter().map(|cpu| Arc::new(Mutex::new(cpu))).collect();
-        let mut guest = Self { common, cpus, threads: Vec::new() };
+        let mut guest = Self { common, cpus, threads: Vec::new(), kick };
         for (vcpu, cpu) in (0..).zip(&guest.cpus) {
             let (cpu, doorbell) = (Arc::clone(cpu), Doorbell::new(Arc::clone(&guest.common), vcpu));
             let thread = thread::Builder::new().name(format!("vcpu{vcpu}"));
@@ -66,8 +70,7 @@ impl Guest {
     }
 
     fn kick(&self) {
-        #[cfg(target_arch = "x86_64")]
-        self.threads.iter().for_each(crate::kvm::kick);
+        self.threads.iter().for_each(self.kick);
     }
 }
 
@@ -84,10 +87,9 @@ impl Drop for Guest {
 
 /// What a vCPU's thread does, from first to last.
 fn serve(cpu: &SharedCpu, mut doorbell: Doorbell) {
-    #[cfg(target_arch = "x86_64")]
-    crate::kvm::let_kicks_in();
     let common = Arc::clone(doorbell.common());
     let vcpu = doorbell.vcpu();
+    let _leaving = Leaving { common: &common, vcpu };
     while common.gate.pass(vcpu as usize) {
         doorbell.restart();
         if let Err(Crash(reason)) = lock(cpu).run(&mut doorbell) {
@@ -95,7 +97,21 @@ fn serve(cpu: &SharedCpu, mut doorbell: Doorbell) {
             break;
         }
     }
-    common.gate.leave(vcpu as usize);
+}
+
+/// Has nobody wait for a thread that is gone, however it went.
+struct Leaving<'a> {
+    common: &'a Common,
+    vcpu: u32,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.common.gate.crashed(format!("vCPU {}: its thread panicked", self.vcpu));
+        }
+        self.common.gate.leave(self.vcpu as usize);
+    }
 }
 
 fn lock(cpu: &SharedCpu) -> MutexGuard<'_, Box<dyn Cpu>> {

@@ -7,6 +7,7 @@ use pageferry_engine::dirty::DirtySource;
 use pageferry_engine::vm::Machine;
 
 use crate::cpu::Cpu;
+use crate::guest::Kick;
 #[cfg(target_arch = "x86_64")]
 use crate::kvm::{KvmError, KvmHost};
 use crate::memory::Memory;
@@ -94,6 +95,16 @@ impl Host {
             #[cfg(target_arch = "x86_64")]
             Self::Kvm(host, _) => Ok(host.cpu(vcpu)?),
             Self::Process(host) => Ok(host.cpu(vcpu)),
+        }
+    }
+
+    /// How a vCPU's thread is brought out of the guest.
+    pub(crate) fn kick(&self) -> Kick {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Kvm(..) => crate::kvm::kick,
+            // It looks between two pages whether it is to stop.
+            Self::Process(_) => |_| {},
         }
     }
 

@@ -5,17 +5,19 @@
 //! the same of all pages together, and are kept in registers as well as in memory. Asked for its proof, the guest makes
 //! every page anew from the table, compares it with what is there, word by word, and holds the table against the
 //! checksum and the counter in its registers. So a page that is a generation old, zero, or half of one and half of another
-//! is not what the table says; where the table's own page is old too, its sum is not the checksum; where memory is old as a
-//! whole, it is not what the registers say; and where all is old together, the heartbeat's counter went back, which the machine
-//! notices that received it.
+//! is not what the table says; where the table's own page is old too, its sum is not the checksum; and where memory is old as
+//! a whole, it is not what the registers say. A guest whose memory and registers are old together is whole, and has no way to
+//! know: who has watched it at the source compares its counter there with the one here.
 //!
 //! What runs it is KVM ([`GuestKind::Kvm`]), or, where there is none, threads of this process with the same work and the same
 //! proof ([`GuestKind::Process`]).
 #![deny(unsafe_code)]
 
 mod block;
+mod cli;
 mod cpu;
 mod doorbell;
+mod error;
 mod gate;
 mod guest;
 mod host;
@@ -27,10 +29,12 @@ mod pace;
 mod process;
 mod proof;
 mod pulse;
+mod run;
 mod state;
 mod vm;
 mod workload;
 
+pub use cli::ferryvm;
 pub use gate::StillRunning;
 pub use host::{GuestChoice, HostError, UnknownGuest};
 #[cfg(target_arch = "x86_64")]
@@ -40,4 +44,4 @@ pub use memory::MemoryError;
 pub use proof::{Heartbeat, Proof};
 pub use state::{GuestKind, StateError};
 pub use vm::{FerryError, FerryVm, ProveError, Watch};
-pub use workload::{Fill, Pattern, Rate, UnknownPattern, Workload};
+pub use workload::{Fill, Pattern, Rate, UnknownFill, UnknownPattern, UnknownRate, Workload};

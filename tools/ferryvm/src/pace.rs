@@ -15,7 +15,7 @@ const THROTTLE_PERIOD: Duration = Duration::from_millis(10);
 const SHORTEST_RUN: Duration = Duration::from_micros(100);
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// The most pages between two heartbeats.
-const MOST_PAGES: u64 = 512;
+const MOST_PAGES: u64 = 256;
 const NANOS_PER_S: u128 = 1_000_000_000;
 
 /// What the guest is told of time.

@@ -247,6 +247,12 @@ impl<'a> Reader<'a> {
         Ok((is_some != 0).then_some(Beat { at: HostTime(at), counter }))
     }
 
+    /// What is left.
+    #[cfg(test)]
+    pub(crate) const fn rest(&self) -> &[u8] {
+        self.rest
+    }
+
     /// Sees that nothing is left.
     pub(crate) fn finish(self) -> Result<(), StateError> {
         if self.rest.is_empty() {

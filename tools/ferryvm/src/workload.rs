@@ -3,13 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, Serializer};
 
 /// Words of eight bytes in a page.
 pub(crate) const PAGE_WORDS: usize = 512;
 
 /// What a written page holds, and which page is written next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pattern {
     /// Page after page, all bits one but for the first word.
@@ -27,7 +27,7 @@ pub enum Pattern {
 }
 
 /// What pages hold that the guest has not written yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fill {
     /// Nothing, and no memory is allocated for it.
@@ -38,8 +38,7 @@ pub enum Fill {
 }
 
 /// How many pages the guest writes in a second, all vCPUs together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rate {
     /// This many.
     PagesPerSecond(u64),
@@ -53,6 +52,7 @@ pub struct Workload {
     /// What it writes, and where.
     pub pattern: Pattern,
     /// How much of that.
+    #[serde(rename = "rate_pages_per_s")]
     pub rate: Rate,
     /// What random numbers follow from.
     pub seed: u64,
@@ -101,6 +101,50 @@ impl FromStr for Pattern {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let found = Self::ALL.into_iter().find(|&(_, name)| name == text);
         found.map(|(pattern, _)| pattern).ok_or_else(|| UnknownPattern(text.to_owned()))
+    }
+}
+
+/// A fill that there is not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` fills no memory: use zero or random")]
+pub struct UnknownFill(String);
+
+impl FromStr for Fill {
+    type Err = UnknownFill;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "zero" => Ok(Self::Zero),
+            "random" => Ok(Self::Random),
+            _ => Err(UnknownFill(text.to_owned())),
+        }
+    }
+}
+
+impl Serialize for Rate {
+    /// A number, or none where there is no limit.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Self::PagesPerSecond(rate) => Some(rate),
+            Self::Unlimited => None,
+        }
+        .serialize(serializer)
+    }
+}
+
+/// Text that is no rate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no rate: write a number of pages a second, or max")]
+pub struct UnknownRate(String);
+
+impl FromStr for Rate {
+    type Err = UnknownRate;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "max" {
+            return Ok(Self::Unlimited);
+        }
+        text.parse().map(Self::PagesPerSecond).map_err(|_| UnknownRate(text.to_owned()))
     }
 }
 

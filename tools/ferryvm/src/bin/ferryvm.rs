@@ -1,2 +1,7 @@
-//! `ferryvm`: a guest that proves what it holds.
-fn main() {}
+//! `ferryvm`: a virtual machine whose guest proves what it holds.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ferryvm::ferryvm()
+}

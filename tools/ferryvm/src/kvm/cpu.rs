@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use kvm_bindings::CpuId;
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use vmm_sys_util::errno::Error;
 
+use super::features::Processor;
 use super::slots::Slots;
 use super::{boot, registers};
 use crate::cpu::{Cpu, Crash};
@@ -18,17 +18,16 @@ pub(super) struct KvmCpu {
     fd: VcpuFd,
     /// Keeps the guest's memory mapped for as long as the vCPU is there.
     slots: Slots,
-    /// The features that this host can show a guest.
-    supported: Arc<CpuId>,
+    processor: Arc<Processor>,
 }
 
 impl KvmCpu {
     /// A vCPU that begins with the program.
-    pub(super) fn new(fd: VcpuFd, vcpu: u32, slots: Slots, supported: Arc<CpuId>) -> Result<Self, Error> {
-        fd.set_cpuid2(&registers::cpuid_of(vcpu, &supported))?;
+    pub(super) fn new(fd: VcpuFd, vcpu: u32, slots: Slots, processor: Arc<Processor>) -> Result<Self, Error> {
+        fd.set_cpuid2(&registers::cpuid_of(vcpu, &processor.cpuid))?;
         fd.set_sregs(&boot::system_registers(vcpu, fd.get_sregs()?))?;
         fd.set_regs(&boot::registers(vcpu))?;
-        Ok(Self { fd, slots, supported })
+        Ok(Self { fd, slots, processor })
     }
 
     /// Enters the guest once, without running it, so that what its last exit asked for is complete. Otherwise the
@@ -47,6 +46,7 @@ impl KvmCpu {
 
 impl Cpu for KvmCpu {
     fn run(&mut self, doorbell: &mut Doorbell) -> Result<(), Crash> {
+        super::let_kicks_in()?;
         while !doorbell.common().gate.is_stopping() {
             match self.fd.run() {
                 Ok(VcpuExit::MmioWrite(address, data)) => write(address, data, doorbell)?,
@@ -67,7 +67,7 @@ impl Cpu for KvmCpu {
     }
 
     fn load(&mut self, state: &mut Reader) -> Result<(), StateError> {
-        registers::load(&self.fd, &self.slots, &self.supported, state)
+        registers::load(&self.fd, &self.slots, &self.processor, state)
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use kvm_bindings::{CpuId, kvm_cpuid_entry2};
+use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
+use kvm_ioctls::Kvm;
 use pageferry_engine::vm::{Architecture, Machine};
+use vmm_sys_util::errno::Error;
 
 /// A register of a CPUID leaf, and the names of its bits from 0 on; an empty name is a bit that Linux shows nowhere, or that
 /// says nothing about what programs may do.
@@ -185,12 +187,25 @@ const NAMES: [Names; 8] = [
     },
 ];
 
-/// The processor that a guest with this CPUID sees.
-pub(super) fn machine(cpuid: &CpuId) -> Machine {
-    Machine {
-        architecture: Architecture::X86_64,
-        cpu_model: model(cpuid.as_slice()),
-        cpu_features: features(cpuid.as_slice()),
+/// What guests are shown of this host's processor.
+pub(super) struct Processor {
+    /// What KVM supports, as vCPUs are set up with it.
+    pub(super) cpuid: CpuId,
+    /// What a vCPU then has: where user mode reads the processor's own CPUID, that is more.
+    pub(super) machine: Machine,
+}
+
+impl Processor {
+    /// That of this host, by a vCPU of a machine that is gone afterwards.
+    pub(super) fn of_this_host(kvm: &Kvm) -> Result<Self, Error> {
+        let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?;
+        let vcpu = kvm.create_vm()?.create_vcpu(0)?;
+        vcpu.set_cpuid2(&cpuid)?;
+        let shown = vcpu.get_cpuid2(KVM_MAX_CPUID_ENTRIES)?;
+        let mut cpu_features = features(cpuid.as_slice());
+        cpu_features.extend(features(shown.as_slice()));
+        let cpu_model = model(shown.as_slice());
+        Ok(Self { cpuid, machine: Machine { architecture: Architecture::X86_64, cpu_model, cpu_features } })
     }
 }
 

@@ -11,24 +11,24 @@ mod slots;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Kvm, VmFd};
 use pageferry_engine::dirty::DirtySource;
 use pageferry_engine::vm::Machine;
 use vmm_sys_util::errno::Error;
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler, unblock_signal};
 
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, Crash};
 use crate::memory::Memory;
 use cpu::KvmCpu;
 use dirty_log::DirtyLog;
+use features::Processor;
 use slots::Slots;
 
 /// A virtual machine with memory and no vCPUs yet.
 pub(crate) struct KvmHost {
     vm: Arc<VmFd>,
     slots: Slots,
-    supported: Arc<CpuId>,
+    processor: Arc<Processor>,
 }
 
 /// Why there is no virtual machine.
@@ -57,13 +57,12 @@ impl KvmHost {
     /// A virtual machine with this memory.
     pub(crate) fn new(memory: &Memory) -> Result<Self, KvmError> {
         let kvm = Kvm::new().map_err(|error| KvmError::Open { source: error.into() })?;
-        let supported = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES);
-        let supported = Arc::new(supported.map_err(cannot("say what it can show a guest"))?);
+        let processor = Processor::of_this_host(&kvm).map_err(cannot("say what it shows a guest"))?;
         let vm = Arc::new(kvm.create_vm().map_err(cannot("create a virtual machine"))?);
         let slots = Slots::new(Arc::clone(&vm), Arc::clone(memory.mapped()));
         let slots = slots.map_err(cannot("give a virtual machine its memory"))?;
         register_signal_handler(kick_signal(), on_kick).map_err(cannot("be interrupted by a signal"))?;
-        Ok(Self { vm, slots, supported })
+        Ok(Self { vm, slots, processor: Arc::new(processor) })
     }
 
     /// Writes what a guest needs to begin into its memory.
@@ -74,13 +73,13 @@ impl KvmHost {
     /// One more vCPU.
     pub(crate) fn cpu(&self, vcpu: u32) -> Result<Box<dyn Cpu>, KvmError> {
         let fd = self.vm.create_vcpu(vcpu.into()).map_err(cannot("create a vCPU"))?;
-        let cpu = KvmCpu::new(fd, vcpu, self.slots.clone(), Arc::clone(&self.supported));
+        let cpu = KvmCpu::new(fd, vcpu, self.slots.clone(), Arc::clone(&self.processor));
         Ok(Box::new(cpu.map_err(cannot("set up a vCPU"))?))
     }
 
     /// What guests are shown here.
     pub(crate) fn machine(&self) -> Machine {
-        features::machine(&self.supported)
+        self.processor.machine.clone()
     }
 
     /// Whoever notices what guests write.
@@ -95,9 +94,9 @@ pub(crate) fn kick(thread: &JoinHandle<()>) {
     let _ = thread.kill(kick_signal());
 }
 
-/// Lets kicks reach the thread that calls this, whatever the threads before it had blocked.
-pub(crate) fn let_kicks_in() {
-    let _ = unblock_signal(kick_signal());
+/// Lets kicks reach the thread that calls this, whatever the one that started it had blocked.
+fn let_kicks_in() -> Result<(), Crash> {
+    unblock_signal(kick_signal()).map_err(|error| Crash(format!("its thread cannot be interrupted: {error}")))
 }
 
 fn kick_signal() -> libc::c_int {

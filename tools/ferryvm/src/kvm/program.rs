@@ -19,7 +19,7 @@ use std::arch::global_asm;
 use std::mem::offset_of;
 use std::slice;
 
-use crate::block::{Block, Failure, Verdict};
+use crate::block::{Block, Failure, PROVED_PER_BEAT, Verdict};
 use crate::doorbell::Register;
 use crate::layout::PAGE_BYTES;
 use crate::workload::{MIX, PAGE_WORDS, Pattern};
@@ -249,7 +249,7 @@ global_asm!(
     "jb 63b",
     "64:",
     "inc rsi",
-    "test esi, 0x3ff",
+    "test esi, {proved_per_beat} - 1",
     "jnz 65f",
     "mov [rbp + {heartbeat}], r12",
     "65:",
@@ -355,6 +355,7 @@ global_asm!(
     mix0 = const MIX[0],
     mix1 = const MIX[1],
     mix2 = const MIX[2],
+    proved_per_beat = const PROVED_PER_BEAT,
     page_words = const PAGE_WORDS,
     page_bytes = const PAGE_BYTES,
 );

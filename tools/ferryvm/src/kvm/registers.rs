@@ -1,5 +1,7 @@
 //! What a vCPU has that is not in memory, and how it travels.
 
+use std::collections::BTreeSet;
+
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_cpuid_entry2, kvm_debugregs, kvm_msr_entry, kvm_regs, kvm_sregs,
     kvm_vcpu_events, kvm_xcrs, kvm_xsave,
@@ -7,7 +9,7 @@ use kvm_bindings::{
 use kvm_ioctls::VcpuFd;
 use vmm_sys_util::errno::Error;
 
-use super::features;
+use super::features::{self, Processor};
 use super::slots::Slots;
 use crate::state::{Reader, StateError, Writer};
 
@@ -63,7 +65,7 @@ pub(super) fn save(vcpu: &VcpuFd, state: &mut Writer) -> Result<(), StateError> 
 pub(super) fn load(
     vcpu: &VcpuFd,
     slots: &Slots,
-    supported: &CpuId,
+    processor: &Processor,
     state: &mut Reader,
 ) -> Result<(), StateError> {
     // All is read before any of it is taken over.
@@ -75,9 +77,8 @@ pub(super) fn load(
     let xcrs: kvm_xcrs = state.take()?;
     let region: [u32; XSAVE_WORDS] = state.take()?;
     let entries: Vec<kvm_msr_entry> = state.take_list(MSRS.len() as u64)?;
-    let has = features::features(supported.as_slice());
-    let missing: std::collections::BTreeSet<_> =
-        features::features(&cpuid).difference(&has).cloned().collect();
+    let missing: BTreeSet<_> =
+        features::features(&cpuid).difference(&processor.machine.cpu_features).cloned().collect();
     if !missing.is_empty() {
         return Err(StateError::Features { missing });
     }

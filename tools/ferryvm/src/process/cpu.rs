@@ -6,16 +6,13 @@ use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::marks::Marks;
-use crate::block::{Block, Failure, Verdict};
+use crate::block::{Block, Failure, PROVED_PER_BEAT, Verdict};
 use crate::cpu::{Cpu, Crash};
 use crate::doorbell::{Doorbell, PROVE};
 use crate::layout::{Linear, PAGE_BYTES, PAGE_LEN};
 use crate::memory::{Memory, PageBytes};
 use crate::state::{Reader, StateError, Writer};
 use crate::workload::{Generation, PAGE_WORDS, Work};
-
-/// Pages between two heartbeats while memory is proved.
-const PROVED_PER_BEAT: u64 = 1024;
 
 /// What a real vCPU has in registers: a copy of what should be in memory too, and what is still to be done.
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -141,7 +138,7 @@ impl ProcessCpu {
             verdict.sum_found = verdict.sum_found.wrapping_add(work.share_of_sum(page, generation));
             let found = self.memory.read_words(block.share().page(page));
             compare(&mut verdict, page, &work.content(page, generation), &found);
-            if page % PROVED_PER_BEAT == 0 {
+            if page.is_multiple_of(PROVED_PER_BEAT) {
                 doorbell.heartbeat(self.registers.counter.get());
             }
             if doorbell.common().gate.is_stopping() {

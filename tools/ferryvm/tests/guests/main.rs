@@ -4,3 +4,5 @@
 mod setup;
 
 mod basics;
+mod damage;
+mod moves;

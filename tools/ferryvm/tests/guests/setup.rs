@@ -1,12 +1,13 @@
 //! Guests as the tests want them.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ferryvm::{FerryVm, Fill, GuestChoice, GuestKind, Layout, Pattern, Rate, Workload};
+use ferryvm::{FerryVm, Fill, GuestChoice, GuestKind, Layout, Pattern, Rate, Workload, regions_of};
+use pageferry_accel::units::PageIndex;
 use pageferry_engine::vm::Vm;
 
 pub(crate) const MIB: u64 = 1 << 20;
-pub(crate) const BOTH: [GuestChoice; 2] = [GuestChoice::Kvm, GuestChoice::Process];
 /// Long enough for any proof; nothing is measured by it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -21,8 +22,12 @@ pub(crate) fn workload(pattern: Pattern) -> Workload {
     }
 }
 
-/// Whether guests of this kind are to be tested here; says so if they are not.
-pub(crate) fn is_here(choice: GuestChoice) -> bool {
+/// The kinds of guest that can be tested here; says so if one cannot.
+pub(crate) fn kinds() -> impl Iterator<Item = GuestChoice> {
+    [GuestChoice::Kvm, GuestChoice::Process].into_iter().filter(|&choice| is_here(choice))
+}
+
+fn is_here(choice: GuestChoice) -> bool {
     let here = choice != GuestChoice::Kvm
         || std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
     if !here {
@@ -57,4 +62,43 @@ pub(crate) fn run_for(vm: &mut FerryVm, pages: u64) {
 
 pub(crate) fn written(vm: &FerryVm) -> u64 {
     vm.watch().heartbeat().map_or(0, |heartbeat| heartbeat.pages_written)
+}
+
+/// Has a running guest write no more, and stand between two pages.
+pub(crate) fn settle(vm: &mut FerryVm) {
+    vm.set_rate(Rate::PagesPerSecond(0));
+    let begun = Instant::now();
+    let heartbeat = || vm.watch().heartbeat().unwrap();
+    let mut last = heartbeat();
+    // A vCPU that beats with the same count has not written between; eight beats each are enough for all.
+    while heartbeat().beats < last.beats + 32 {
+        if heartbeat().pages_written != last.pages_written {
+            last = heartbeat();
+        }
+        assert!(begun.elapsed() < PATIENCE, "{last:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    vm.pause().unwrap();
+}
+
+/// Guest memory, page by page.
+pub(crate) fn snapshot(vm: &FerryVm) -> BTreeMap<PageIndex, Vec<u8>> {
+    let ram = vm.memory();
+    let pages = ram.ranges().flat_map(|range| (range.first.0..range.end().0).map(PageIndex));
+    pages.map(|page| (page, page_of(vm, page))).collect()
+}
+
+pub(crate) fn page_of(vm: &FerryVm, page: PageIndex) -> Vec<u8> {
+    let mut bytes = vec![0; 4096];
+    vm.memory().copy_out(page, &mut bytes);
+    bytes
+}
+
+/// A machine with the same memory, as a migration leaves it before the state comes.
+pub(crate) fn copy_of(vm: &FerryVm, choice: GuestChoice) -> FerryVm {
+    let layout = Layout::of_regions(&regions_of(vm.memory().ranges())).unwrap();
+    let there = FerryVm::destination(layout, choice).unwrap();
+    let ram = there.memory();
+    snapshot(vm).iter().for_each(|(&page, bytes)| ram.copy_in(page, bytes));
+    there
 }

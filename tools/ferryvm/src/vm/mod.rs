@@ -1,9 +1,13 @@
 //! The virtual machine as its owner, and a migration, has it.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pageferry_accel::guest::GuestRam;
+use pageferry_accel::units::PageIndex;
 use pageferry_engine::dirty::DirtySource;
 use pageferry_engine::vm::{Machine, Vm, VmError};
 
@@ -15,7 +19,7 @@ use crate::layout::{Layout, LayoutError, Linear, MAX_VCPUS, PAGE_BYTES};
 use crate::memory::{Memory, MemoryError};
 use crate::proof::{Heartbeat, Proof};
 use crate::state::{GuestKind, Reader, StateError, Writer};
-use crate::workload::{Fill, Rate, Work, Workload};
+use crate::workload::{Fill, Pattern, Rate, Work, Workload};
 
 /// A virtual machine of ferryvm: a guest that writes to its memory and can prove what is in it.
 ///
@@ -97,8 +101,10 @@ impl FerryVm {
                 zerocopy::IntoBytes::as_bytes(&Block::new(vcpu, work, share)),
             );
             // Memory is zero as it comes.
-            for page in (0..share.pages).filter(|_| fill == Fill::Random) {
-                vm.memory.write_words(share.page(page), &work.content(page, 0));
+            if fill == Fill::Random {
+                for page in 0..share.pages {
+                    vm.memory.write_words(share.page(page), &work.content(page, 0));
+                }
             }
         }
         vm.rate = rate;
@@ -130,12 +136,28 @@ impl FerryVm {
         self.watched.clone()
     }
 
+    /// Has the guest write so much from now on, here and wherever it goes.
+    pub fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate;
+        if let Some(common) = self.watched.common.get() {
+            common.set_rate(rate);
+        }
+    }
+
+    /// Where page number `page` of those is that a vCPU writes: for who wants to damage one. None if it has no such page.
+    #[must_use]
+    pub fn page(&self, vcpu: u32, page: u64) -> Option<PageIndex> {
+        let share = (vcpu < MAX_VCPUS).then(|| self.memory.block(vcpu))??.share();
+        (page < share.pages).then(|| self.memory.layout().page(share.page(page)))?
+    }
+
     fn create_guest(&mut self, vcpus: u32) -> Result<(), FerryError> {
-        let first = self.memory.block(0).and_then(|block| block.work());
-        let pattern = first.map_or(crate::workload::Pattern::Idle, |work| work.pattern);
-        let common = Arc::new(Common::new(Arc::clone(&self.memory), vcpus, pattern, self.rate));
+        let work = self.memory.block(0).and_then(|block| block.work());
+        let is_idle = work.is_some_and(|work| work.pattern == Pattern::Idle);
+        let common = Arc::new(Common::new(Arc::clone(&self.memory), vcpus, is_idle, self.rate));
         let cpus = (0..vcpus).map(|vcpu| self.host.cpu(vcpu)).collect::<Result<_, _>>()?;
-        self.guest = Some(Guest::new(Arc::clone(&common), cpus).map_err(FerryError::Threads)?);
+        self.guest =
+            Some(Guest::new(Arc::clone(&common), cpus, self.host.kick()).map_err(FerryError::Threads)?);
         // There is one guest a machine, so that it is not set yet.
         let _ = self.watched.common.set(common);
         Ok(())

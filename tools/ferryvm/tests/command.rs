@@ -1,0 +1,51 @@
+//! `ferryvm` as it is typed.
+#![allow(missing_docs, reason = "tests")]
+
+use std::process::{Command, Output};
+
+fn ferryvm(arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ferryvm")).args(arguments.split_whitespace()).output().unwrap()
+}
+
+#[test]
+fn a_guest_runs_and_its_proof_is_printed() {
+    for guest in ["process", "auto"] {
+        let run = ferryvm(&format!(
+            "run --guest {guest} --memory 64M --vcpus 2 --pattern hot-cold --rate 5000 --for 0.3"
+        ));
+        let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+        assert_eq!(run.status.code(), Some(0), "{guest}: {out}{err}");
+        assert!(
+            out.contains("2 vCPU, 64 MiB, hot-cold") && out.contains("proof      held"),
+            "{guest}: {out}"
+        );
+    }
+}
+
+#[test]
+fn the_json_report_has_every_figure() {
+    let run =
+        ferryvm("run --guest process --memory 64M --pattern sparse --rate max --seed 9 --for 0.2 --json");
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(report["guest"], "process", "{report}");
+    assert_eq!(report["workload"]["pattern"], "sparse", "{report}");
+    assert!(report["workload"]["rate_pages_per_s"].is_null(), "{report}");
+    assert_eq!(report["proof"]["held"], true, "{report}");
+    assert!(report["proof"]["pages_written"].as_u64() > Some(0), "{report}");
+    assert!(report["heartbeat"]["longest_gap"].as_f64() > Some(0.0), "{report}");
+}
+
+#[test]
+fn a_guest_that_cannot_be_is_wrong_usage() {
+    for (arguments, words) in [
+        ("run --memory 63M", "too small"),
+        ("run --memory 65M", "multiple of 2 MiB"),
+        ("run --working-set 4K", "16 pages or more"),
+        ("run --pattern twos", "is no pattern"),
+    ] {
+        let run = ferryvm(arguments);
+        let err = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(2), "{arguments}: {err}");
+        assert!(err.contains(words), "{arguments}: {err}");
+    }
+}
