@@ -23,10 +23,15 @@ struct Strings {
 /// What its calls are made to fail at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refuses {
+    /// Nothing.
     Nothing,
+    /// To stop the guest.
     Pause,
+    /// To give its state.
     Save,
+    /// To take a state.
     Load,
+    /// To let it run.
     Resume,
 }
 

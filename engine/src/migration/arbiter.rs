@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::frame::End;
 use crate::handshake::MigrationId;
 use crate::text;
+use crate::transport::sha256;
 
 /// Gives the guest of every switchover to one end.
 pub trait Arbiter: Send + Sync {
@@ -32,9 +33,12 @@ pub struct Switchover {
     pub attempt: u32,
 }
 
+/// A name that tells nobody the migration's id, which is a secret of the two ends: of the SHA-256 of id and attempt the first
+/// 16 bytes.
 impl fmt::Display for Switchover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.migration, self.attempt)
+        let digest = sha256(&[&self.migration.0[..], &self.attempt.to_le_bytes()].concat());
+        digest[..16].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

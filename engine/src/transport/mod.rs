@@ -26,6 +26,7 @@ pub use rejection::{Rejection, Rejections};
 pub use socket::DEAD_PEER;
 pub(crate) use socket::configure_tcp;
 pub use tls::Security;
+pub(crate) use tls::sha256;
 
 /// Makes new connections to the destination.
 pub trait Dial: Send {

@@ -191,7 +191,7 @@ fn provider() -> CryptoProvider {
 }
 
 /// By the library that does the rest of it.
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     const SUITE: &Tls13CipherSuite =
         ring::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().expect("a suite of TLS 1.3");
     let mut digest = [0; 32];
