@@ -151,6 +151,10 @@ impl Write for Connection {
         self.writer.write(bytes)
     }
 
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.writer.write_vectored(slices)
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
     }

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use pageferry_engine::transport::Address;
+use pageferry_engine::transport::tls::PeerName;
 
 use crate::accelerator_name::AcceleratorNames;
-use crate::address::Address;
 use crate::help;
 use crate::methods::{LevelChoice, MethodMix};
 use crate::quantity::{ByteRate, ByteSize, Seconds};
@@ -35,7 +36,7 @@ pub(crate) enum Command {
     Send(Box<SendArgs>),
     /// Receive one migration from `accelbench send`
     #[command(after_help = help::RECV)]
-    Recv(RecvArgs),
+    Recv(Box<RecvArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +87,11 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) to: Address,
     #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+    /// The name in the destination's certificate [default: the host of the address]
+    #[arg(long, value_name = "NAME", requires = "tls_certificate", help_heading = SECURITY)]
+    pub(crate) tls_server_name: Option<PeerName>,
+    #[command(flatten)]
     pub(crate) input: InputArgs,
     /// Method to send by; a+b mixes methods in one stream
     #[arg(long, short, value_name = "METHOD[+METHOD]", default_value = "deflate", help_heading = METHOD)]
@@ -103,6 +109,11 @@ pub(crate) struct RecvArgs {
     /// Where to wait for `accelbench send`: tcp:HOST:PORT (port 0 picks one) or unix:PATH
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Address,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+    /// The name that the source's certificate must have [default: any that the authority has signed]
+    #[arg(long, value_name = "NAME", requires = "tls_certificate", help_heading = SECURITY)]
+    pub(crate) tls_peer_name: Option<PeerName>,
     /// The largest guest to accept [default: the memory that is available]
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_memory: Option<ByteSize>,
@@ -115,6 +126,22 @@ pub(crate) struct RecvArgs {
     /// Be the other end of `accelbench run`: tell the address on stdout, print no result, end with the parent
     #[arg(long, hide = true)]
     pub(crate) for_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TlsArgs {
+    /// This host's certificate, in PEM; with it the stream is TLS 1.3, and both ends show who they are
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_authority"], help_heading = SECURITY)]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// The private key of that certificate
+    #[arg(long, value_name = "FILE", requires = "tls_certificate", help_heading = SECURITY)]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// The certificate of the authority that signs those of both hosts
+    #[arg(long, value_name = "FILE", requires = "tls_certificate", help_heading = SECURITY)]
+    pub(crate) tls_authority: Option<PathBuf>,
+    /// Do without TLS where the stream can be read by others than this machine
+    #[arg(long, conflicts_with = "tls_certificate", help_heading = SECURITY)]
+    pub(crate) plain: bool,
 }
 
 #[derive(Debug, Args)]
@@ -245,6 +272,7 @@ pub(crate) enum WorkloadName {
     Mixed,
 }
 
+const SECURITY: &str = "Security";
 const INPUT: &str = "Guest memory";
 const METHOD: &str = "Method";
 const PATH: &str = "Data path";

@@ -26,7 +26,7 @@ use crate::source::Migrated;
 /// # Errors
 /// [`Error`] if the migration failed. Memories that differ are none, but a verdict.
 pub(crate) fn receive(
-    listener: &Listener,
+    listener: &mut Listener,
     device: &DevicePlan,
     plan: MemoryPlan,
     warn: &dyn Fn(&str),
@@ -58,19 +58,17 @@ pub(crate) fn receive(
 }
 
 /// Waits for the first connection for ever, and for the others of the same migration for as long as the timeout is.
-fn gather(listener: &Listener, timeout: Duration, warn: &dyn Fn(&str)) -> Result<Incoming, Error> {
+fn gather(listener: &mut Listener, timeout: Duration, warn: &dyn Fn(&str)) -> Result<Incoming, Error> {
     let mut incoming = loop {
-        if let Some(connection) = listener.accept(None, timeout)? {
-            match Incoming::begin(connection) {
-                Ok(incoming) => break incoming,
-                Err(error) => warn(&format!("a connection was dropped: {error}")),
-            }
+        match Incoming::begin(listener.accept(warn)?) {
+            Ok(incoming) => break incoming,
+            Err(error) => warn(&format!("a connection was dropped: {error}")),
         }
     };
     let (begun, expected) = (Instant::now(), usize::from(incoming.offer().channels));
     while incoming.missing() > 0 {
         let patience = timeout.saturating_sub(begun.elapsed());
-        let Some(connection) = listener.accept(Some(patience), timeout)? else {
+        let Some(connection) = listener.accept_within(patience, warn)? else {
             let missing = incoming.missing();
             incoming.refuse(&format!("{missing} of {expected} connections did not come"));
             let (address, seconds) = (listener.address().clone(), timeout.as_secs_f64());

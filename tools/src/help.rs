@@ -38,13 +38,17 @@ figure a page.";
 pub(crate) const SEND: &str = "\
 Examples:
   On the destination:  accelbench recv --listen tcp:0.0.0.0:4444
+      --tls-certificate destination.pem --tls-key destination.key --tls-authority authority.pem
   On the source:       accelbench send --to tcp:destination:4444 --input guest.ram --method zstd
+      --tls-certificate source.pem --tls-key source.key --tls-authority authority.pem
 
-The stream is not encrypted: use it where nobody listens, or through a tunnel.";
+A stream that leaves the machine is TLS 1.3, unless --plain says that it need not be encrypted. How the files are made
+is in engine/src/transport/tls/CERTIFICATES.md.";
 
 pub(crate) const RECV: &str = "\
 Examples:
   accelbench recv --listen tcp:0.0.0.0:4444 --max-memory 8G
+      --tls-certificate destination.pem --tls-key destination.key --tls-authority authority.pem
   accelbench recv --listen unix:/run/accelbench.sock --workers 4
 
 Memory of the size that the source offers is allocated, filled, compared and given back; nothing is kept. The

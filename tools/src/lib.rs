@@ -37,6 +37,7 @@ mod progress;
 pub mod quantity;
 mod recv;
 mod run;
+mod security;
 mod send;
 mod source;
 mod summary;
@@ -79,6 +80,6 @@ fn carry_out(command: Command) -> Result<(), Error> {
         Command::List(args) => list::list(args.format),
         Command::Run(args) => run::run(&RunPlan::resolve(*args)?),
         Command::Send(args) => send::send(&SendPlan::resolve(*args)?),
-        Command::Recv(args) => recv::recv(&RecvPlan::resolve(args)?),
+        Command::Recv(args) => recv::recv(&RecvPlan::resolve(*args)?),
     }
 }

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
+use pageferry_engine::transport::{Address, Security};
 
-use crate::address::{Address, Listener};
+use crate::address::Listener;
 use crate::destination;
 use crate::error::{Error, PeerError};
 use crate::interrupt::Cleanup;
@@ -97,10 +98,11 @@ impl Peer {
 }
 
 fn spawn_thread(wanted: &Address, plan: &RunPlan) -> Result<(End, Address), Error> {
-    let listener = Listener::bind(wanted)?;
+    let timeout = plan.destination.timeout.0;
+    let mut listener = Listener::bind(wanted, Security::Plain, timeout)?;
     let (address, device) = (listener.address().clone(), plan.destination.clone());
     let memory = MemoryPlan { max: ByteSize(u64::MAX), prealloc: plan.prealloc };
-    let body = move || destination::receive(&listener, &device, memory, &|_| {}).map(drop);
+    let body = move || destination::receive(&mut listener, &device, memory, &|_| {}).map(drop);
     let thread = thread::Builder::new().name("destination".into()).spawn(body).map_err(Error::Thread)?;
     Ok((End::Thread(thread), address))
 }

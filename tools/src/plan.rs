@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use pageferry_accel::codec::deflate::Window;
 use pageferry_accel::method::Method;
 use pageferry_accel::units::{PageSize, UnknownPageSize};
+use pageferry_engine::transport::Address;
 use serde::{Serialize, Serializer};
 
 use crate::accelerator_name::AcceleratorNames;
-use crate::address::Address;
+use crate::address::as_text;
 use crate::cli::{
     DeviceArgs, FormatChoice, InputArgs, OutputArgs, RecvArgs, RunArgs, SendArgs, StreamArgs, TransportChoice,
 };
@@ -19,6 +20,7 @@ use crate::host;
 use crate::input::{ImageError, Input};
 use crate::methods::{LevelError, Levels, MethodMix};
 use crate::quantity::{ByteRate, ByteSize, Seconds};
+use crate::security::{SecurityError, SecurityPlan};
 use crate::workload::Workload;
 
 /// What `accelbench run` does.
@@ -40,7 +42,9 @@ pub(crate) struct RunPlan {
 /// What `accelbench send` does.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct SendPlan {
+    #[serde(serialize_with = "as_text")]
     pub(crate) to: Address,
+    pub(crate) security: SecurityPlan,
     pub(crate) methods: [MethodMix; 1],
     #[serde(flatten)]
     pub(crate) transfer: Transfer,
@@ -51,7 +55,9 @@ pub(crate) struct SendPlan {
 /// What `accelbench recv` does.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RecvPlan {
+    #[serde(serialize_with = "as_text")]
     pub(crate) listen: Address,
+    pub(crate) security: SecurityPlan,
     #[serde(flatten)]
     pub(crate) memory: MemoryPlan,
     #[serde(flatten)]
@@ -137,6 +143,8 @@ pub(crate) enum PlanError {
     ChangeBytes(ByteSize, PageSize),
     #[error("--baseline-cache {0}: this machine cannot address so much")]
     BaselineCache(ByteSize),
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     #[error("{0} names no format: end it in .json, .csv, .md or .txt, or add --export-format")]
     ExportFormat(String),
 }
@@ -184,13 +192,14 @@ impl SendPlan {
     /// # Errors
     /// [`PlanError`] says which option to change.
     pub(crate) fn resolve(args: SendArgs) -> Result<Self, PlanError> {
-        let SendArgs { to, input, method, stream, device, output } = args;
+        let SendArgs { to, tls, tls_server_name, input, method, stream, device, output } = args;
+        let security = SecurityPlan::of_source(tls, tls_server_name, &to)?;
         let pace = (input.rounds, input.runtime);
         let page_size = page_size(input.page_size)?;
         let source = resolve_input(input, page_size)?;
         let methods = [method];
         let transfer = Transfer::resolve(source, pace, page_size, stream, device, &methods)?;
-        Ok(Self { to, methods, transfer, output: Output::resolve(output)? })
+        Ok(Self { to, security, methods, transfer, output: Output::resolve(output)? })
     }
 }
 
@@ -198,12 +207,13 @@ impl RecvPlan {
     /// # Errors
     /// [`PlanError`] says which option to change.
     pub(crate) fn resolve(args: RecvArgs) -> Result<Self, PlanError> {
-        let RecvArgs { listen, max_memory, device, destination, output, for_run } = args;
+        let RecvArgs { listen, tls, tls_peer_name, max_memory, device, destination, output, for_run } = args;
+        let security = SecurityPlan::of_destination(tls, tls_peer_name, &listen)?;
         let available = || ByteSize(host::available_memory().unwrap_or(u64::MAX));
         let memory =
             MemoryPlan { max: max_memory.unwrap_or_else(available), prealloc: !destination.no_prealloc };
         let output = Output::resolve(output)?;
-        Ok(Self { listen, memory, device: DevicePlan::resolve(device), for_run, output })
+        Ok(Self { listen, security, memory, device: DevicePlan::resolve(device), for_run, output })
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use pageferry_engine::transport::Address;
 use serde_json::json;
 
 use crate::address::Listener;
@@ -25,11 +26,13 @@ pub(crate) fn recv(plan: &RecvPlan) -> Result<(), Error> {
         // connection that closes ends this process.
         let _ = prctl::set_pdeathsig(Signal::SIGTERM);
     }
-    let listener = Listener::bind(&plan.listen)?;
-    let mut warnings = announce(plan, &listener)?;
+    let security = plan.security.security.clone();
+    let mut listener = Listener::bind(&plan.listen, security, plan.device.timeout.0)?;
+    announce(plan, listener.address())?;
+    let mut warnings = plan.security.warnings.clone();
     warnings.iter().for_each(console::warn);
     let warn = |words: &str| console::warn(words);
-    let migrated = destination::receive(&listener, &plan.device, plan.memory, &warn)?;
+    let migrated = destination::receive(&mut listener, &plan.device, plan.memory, &warn)?;
     drop(listener);
     let verdict = migrated.verdict.clone().unwrap_or(Ok(()));
     if plan.for_run {
@@ -47,14 +50,13 @@ pub(crate) fn recv(plan: &RecvPlan) -> Result<(), Error> {
     delivered
 }
 
-/// Says where it listens: to `run` on stdout, to people on stderr, with what they should know.
-fn announce(plan: &RecvPlan, listener: &Listener) -> Result<Vec<String>, Error> {
-    let address = listener.address();
+/// Says where it listens: to `run` on stdout, to people on stderr.
+fn announce(plan: &RecvPlan, address: &Address) -> Result<(), Error> {
     if plan.for_run {
         let mut out = console::out();
         writeln!(out, "{address}").and_then(|()| out.flush()).map_err(Error::Print)?;
-        return Ok(Vec::new());
+        return Ok(());
     }
     console::say(format_args!("listening at {address} for a guest of at most {}", plan.memory.max));
-    Ok(if address.leaves_the_machine() { vec![warnings::NOT_ENCRYPTED.to_owned()] } else { Vec::new() })
+    Ok(())
 }

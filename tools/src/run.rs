@@ -3,8 +3,10 @@
 use std::env;
 use std::path::Path;
 
+use pageferry_engine::transport::Security;
 use serde_json::json;
 
+use crate::address;
 use crate::digest::Difference;
 use crate::error::Error;
 use crate::export;
@@ -83,7 +85,8 @@ fn once(
     let dirty = source.prepare()?;
     let peer = Peer::start(plan, folder)?;
     let transfer = &plan.transfer;
-    let connections = peer.address().connect(transfer.connections, transfer.device.timeout.0);
+    let connections =
+        address::connect(peer.address(), Security::Plain, transfer.connections, transfer.device.timeout.0);
     let migrated =
         connections.map_err(Error::from).and_then(|all| source.migrate(dirty, method, all, progress));
     match migrated {

@@ -10,7 +10,7 @@ use crate::outcome::{Outcome, Report, SCHEMA};
 use crate::plan::SendPlan;
 use crate::progress::Progress;
 use crate::source::Source;
-use crate::{console, summary, warnings};
+use crate::{address, console, summary, warnings};
 
 /// Migrates, and delivers the report.
 ///
@@ -20,17 +20,16 @@ pub(crate) fn send(plan: &SendPlan) -> Result<(), Error> {
     let transfer = &plan.transfer;
     let [method] = &plan.methods;
     let mut warnings = warnings::before(transfer, &plan.methods);
-    if plan.to.leaves_the_machine() {
-        warnings.push(warnings::NOT_ENCRYPTED.to_owned());
-        console::warn(warnings::NOT_ENCRYPTED);
-    }
+    plan.security.warnings.iter().for_each(console::warn);
+    warnings.extend_from_slice(&plan.security.warnings);
     let neighbours = Neighbours::watch();
     let source = Source::new(transfer)?;
     let progress = Progress::new(1);
     progress.part(method.to_string());
     progress.say("preparing memory");
     let dirty = source.prepare()?;
-    let connections = plan.to.connect(transfer.connections, transfer.device.timeout.0)?;
+    let security = plan.security.security.clone();
+    let connections = address::connect(&plan.to, security, transfer.connections, transfer.device.timeout.0)?;
     let migrated = source.migrate(dirty, method, connections, &progress)?;
     drop(progress);
     let verdict = migrated.verdict.clone().unwrap_or(Ok(()));

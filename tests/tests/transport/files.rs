@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 
 use pageferry_engine::transport::tls::{TlsFileError, TlsFiles, TlsRole};
 use pageferry_tests::certificates::{Authority, Flaw};
@@ -118,4 +119,26 @@ fn a_key_that_others_may_read_is_warned_of() {
         matches!(&warnings[..], [one] if one.contains("mode 640") && one.contains("chmod 600")),
         "{warnings:?}"
     );
+}
+
+/// The commands of the page that operators follow.
+#[test]
+fn the_files_that_the_documented_commands_make_are_good() {
+    const PAGE: &str = include_str!("../../../engine/src/transport/tls/CERTIFICATES.md");
+    if Command::new("openssl").arg("version").output().is_err() {
+        println!("skipped: there is no openssl here");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let blocks = PAGE.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let script: String = blocks.collect();
+    let ran = Command::new("sh").args(["-ec", &script]).current_dir(&folder).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let file = |name: &str| folder.path().join(name);
+    let files =
+        TlsFiles { certificate: file("host.pem"), key: file("host.key"), authority: file("authority.pem") };
+    for role in [TlsRole::Dials, TlsRole::Listens] {
+        let tls = files.load(role).unwrap();
+        assert_eq!((tls.identity().name(), tls.warnings()), (Some("host.example"), &[][..]));
+    }
 }

@@ -22,14 +22,14 @@ use serde_json::{Value, json};
 use super::{Ended, accelbench, ended, run};
 
 /// A receiver that listens.
-struct Receiver {
+pub(super) struct Receiver {
     child: Child,
     stderr: BufReader<std::process::ChildStderr>,
-    address: String,
+    pub(super) address: String,
 }
 
 impl Receiver {
-    fn start(listen: &str, arguments: &[&str]) -> Self {
+    pub(super) fn start(listen: &str, arguments: &[&str]) -> Self {
         let mut command = accelbench(&[&["recv", "--listen", listen], arguments].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -40,7 +40,7 @@ impl Receiver {
         Self { child, stderr, address }
     }
 
-    fn end(mut self) -> Ended {
+    pub(super) fn end(mut self) -> Ended {
         let mut said = String::new();
         self.stderr.read_to_string(&mut said).unwrap();
         let output = self.child.wait_with_output().unwrap();
@@ -82,13 +82,14 @@ fn memory_is_not_compared_where_the_source_does_not_ask_for_it() {
 }
 
 #[test]
-fn a_stream_that_leaves_the_machine_is_called_what_it_is() {
-    let receiver = Receiver::start("tcp:0.0.0.0:0", &[]);
+fn a_stream_that_leaves_the_machine_is_plain_on_request_alone_and_called_so() {
+    let receiver = Receiver::start("tcp:0.0.0.0:0", &["--plain"]);
     let port = receiver.address.rsplit_once(':').unwrap().1;
     let sent = run(&["send", "--to", &format!("tcp:127.0.0.1:{port}"), "--size", "1M"]);
     assert!(sent.code == Some(0) && !sent.stderr.contains("not encrypted"), "{sent:?}");
     let received = receiver.end();
     assert!(received.code == Some(0) && received.stderr.contains("not encrypted"), "{received:?}");
+    assert!(received.stderr.contains("--tls-certificate"), "{received:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod hosts;
 mod interrupt;
 mod qat;
 mod results;
+mod tls;
 mod usage;
 
 use std::path::{Path, PathBuf};

@@ -42,6 +42,12 @@ fn wrong_usage_exits_2_and_says_what_is_right() {
         (&["send"], "--to"),
         (&["recv", "--listen", "tcp:1"], "write tcp:HOST:PORT or unix:PATH"),
         (&["recv"], "--listen"),
+        (&["send", "--to", "tcp:192.0.2.1:1"], "--tls-authority, or say --plain"),
+        (&["recv", "--listen", "tcp:0.0.0.0:0"], "--tls-authority, or say --plain"),
+        (&["send", "--to", "unix:/a", "--tls-certificate", "a"], "--tls-key"),
+        (&["recv", "--listen", "unix:/a", "--tls-key", "a"], "--tls-certificate"),
+        (&["send", "--to", "unix:/a", "--tls-server-name", "a"], "--tls-certificate"),
+        (&["recv", "--listen", "unix:/a", "--tls-peer-name", "a b"], "write a DNS name or an IP address"),
         (&["measure"], "unrecognized subcommand"),
     ] {
         run(arguments).fails(2, &[reason]);
@@ -105,7 +111,7 @@ fn help_and_version_go_to_stdout() {
         (&["--version"][..], env!("CARGO_PKG_VERSION")),
         (&["--help"], "Exit codes:"),
         (&["run", "--help"], "accelbench run --input a.ram,b.ram,c.ram"),
-        (&["send", "--help"], "not encrypted"),
+        (&["send", "--help"], "--tls-certificate source.pem"),
         (&["recv", "--help"], "--max-memory"),
         (&["list", "--help"], "--format"),
     ] {

@@ -85,6 +85,7 @@ impl Tls {
             .with_root_certificates(Arc::clone(&self.authority))
             .with_client_cert_resolver(self.own.clone());
         config.resumption = Resumption::disabled();
+        config.max_fragment_size = Some(RECORD_BYTES);
         Ok(Arc::new(config))
     }
 
@@ -95,6 +96,7 @@ impl Tls {
             .with_protocol_versions(&[&rustls::version::TLS13])?;
         let mut config =
             versions.with_client_cert_verifier(Arc::new(verifier)).with_cert_resolver(self.own.clone());
+        config.max_fragment_size = Some(RECORD_BYTES);
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
@@ -177,6 +179,12 @@ impl fmt::Debug for Tls {
         f.debug_struct("Tls").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
+
+/// The longest record that is sent, where 16 KiB are allowed.
+///
+/// Whoever receives it copies it twice, and from some 8 KiB on the C library of today copies by an instruction that is far
+/// slower on some CPUs; twice as many bytes a second came through by records of this length, for 0.5% more of them.
+const RECORD_BYTES: usize = 4096;
 
 /// AES of 128 bits first: it is as good as 256 for what lives as long as a migration does, and a quarter faster.
 fn provider() -> CryptoProvider {
