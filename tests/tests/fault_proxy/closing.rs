@@ -24,6 +24,20 @@ fn an_orderly_cut_delivers_all_bytes_before_it_and_none_after() {
 }
 
 #[test]
+fn an_orderly_cut_stays_orderly_though_bytes_were_on_their_way_against_it() {
+    for network in Network::both("stall c0 up @0 other, cut c0 up @5 fin") {
+        let (mut source, mut destination) = network.connect();
+        wait_until("answers are held up", || !network.proxy.fired().is_empty());
+        destination.write_all(b"1").unwrap();
+        wait_until("the proxy is held up with the first byte", || network.proxy.flow(DOWN).read == 1);
+        destination.write_all(&pattern(100_000)).unwrap();
+        source.write_all(b"hello and more").unwrap();
+        assert_eq!(read_all(&mut *destination), (b"hello".to_vec(), None));
+        network.assert_that_all_is_closed();
+    }
+}
+
+#[test]
 fn a_reset_delivers_no_byte_after_it_and_both_sides_learn_of_it() {
     for (network, is_tcp) in Network::both("cut c0 up @1000").into_iter().zip([true, false]) {
         let (mut source, mut destination) = network.connect();

@@ -29,6 +29,7 @@ fn a_stall_for_ever_holds_both_ways_of_all_connections_and_closes_none() {
         let (mut first, mut second) = (network.connect(), network.connect());
         first.1.write_all(b"ab").unwrap();
         assert_eq!(read_exactly(&mut *first.0, 1), b"a");
+        wait_until("everything stalls", || !network.proxy.fired().is_empty());
         second.0.write_all(b"c").unwrap();
         second.1.write_all(b"d").unwrap();
         assert_nothing_comes(&mut *first.0);
