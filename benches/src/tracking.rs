@@ -1,23 +1,21 @@
 //! What it costs to track dirty pages: to start, to collect them, and to write while they are tracked.
 
+#[cfg(target_arch = "x86_64")]
+mod vcpu;
+
 use std::sync::Arc;
 
-use pageferry_accel::guest::kvm::{DirtyLog, DirtyRings};
 use pageferry_accel::guest::{AnonymousMemory, GuestMemory, GuestRam};
 use pageferry_accel::units::{Gpa, PageIndex, PageSize};
-use pageferry_engine::dirty::{
-    DirtyBitmap, DirtySource, KvmLog, KvmRing, Userfaultfd, WrittenPages, WrittenSource,
-};
+use pageferry_engine::dirty::{DirtyBitmap, DirtySource, Userfaultfd, WrittenPages, WrittenSource};
 use pageferry_tests::guest::Noise;
+#[cfg(target_arch = "x86_64")]
 use pageferry_tests::known_pages::Writer;
-use pageferry_tests::tiny_vm::TinyVm;
 
 use crate::clock::{median_of_5, process_cpu};
 
 /// Where the guest's memory begins.
 const FIRST: u64 = 1 << 30;
-/// The most that a dirty ring of KVM's can have on x86-64.
-const RING_ENTRIES: u32 = 1 << 16;
 
 /// A source of dirty pages.
 #[derive(Clone, Copy, Debug)]
@@ -81,32 +79,17 @@ pub fn cost(kind: Kind, memory: &Arc<AnonymousMemory>, dirty: u64) -> Result<Cos
             let store = |written: &[PageIndex]| written.iter().for_each(|&page| store(memory, page));
             Ok(measure(&mut source, &ram, &mut scattered, store, store))
         }
+        #[cfg(target_arch = "x86_64")]
         Kind::KvmLog | Kind::KvmLogOnRead | Kind::KvmRing => {
-            let mut vm = TinyVm::new(memory, 12)?;
-            let mut source = by_kvm(kind, &mut vm, &ram)?;
+            let (vm, mut source) = vcpu::tracked(kind, memory, &ram)?;
             let write = |written: &[PageIndex]| vm.write(written, 1);
             Ok(measure(&mut *source, &ram, &mut scattered, write, write))
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        Kind::KvmLog | Kind::KvmLogOnRead | Kind::KvmRing => {
+            Err(String::from("the guest that writes is one of x86-64"))
+        }
     }
-}
-
-fn by_kvm(kind: Kind, vm: &mut TinyVm, ram: &Arc<GuestRam>) -> Result<Box<dyn DirtySource>, String> {
-    if let Kind::KvmRing = kind {
-        // The vCPU leaves the guest often, so that a KVM that emulates does not overfill the ring.
-        let rings = DirtyRings::enable(vm.slots(), RING_ENTRIES).map_err(|error| error.to_string())?;
-        vm.add_vcpu();
-        let source = KvmRing::new(rings, ram);
-        vm.rings(RING_ENTRIES).into_iter().for_each(|ring| source.reaper().add(ring));
-        vm.reap_by(source.reaper());
-        return Ok(Box::new(source));
-    }
-    vm.add_vcpu();
-    vm.write_at_once();
-    let log = match kind {
-        Kind::KvmLogOnRead => DirtyLog::protected_on_read(vm.slots()),
-        _ => DirtyLog::new(vm.slots()),
-    };
-    Ok(Box::new(KvmLog::of(log, ram)))
 }
 
 fn measure(

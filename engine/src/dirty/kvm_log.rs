@@ -9,7 +9,26 @@ use super::{DirtyBitmap, DirtyError, DirtyRun, DirtySource};
 /// Notices what vCPUs write, and KVM on their behalf, by the log of the VM's memory slots.
 ///
 /// What the VMM writes itself, or a device, is not in the log: those writes need a source of their own, merged with this one.
-/// Every slot is logged from the start to the stop, as the VMM need not: it makes its slots without `KVM_MEM_LOG_DIRTY_PAGES`.
+/// Slots are logged from the start to the stop: a VMM makes them without `KVM_MEM_LOG_DIRTY_PAGES`.
+///
+/// ```no_run
+/// use std::os::fd::AsRawFd;
+/// use pageferry_accel::guest::{GuestMemory, GuestRam, TrackingError, kvm::{Slot, Slots}};
+/// use pageferry_accel::dma::HostAddress;
+/// use pageferry_engine::dirty::KvmLog;
+///
+/// /// `vm` has a slot a region of `memory`, numbered from 0 on; it may be the `VmFd` of any version of `kvm-ioctls`.
+/// fn track(vm: &impl AsRawFd, memory: &dyn GuestMemory, ram: &GuestRam) -> Result<KvmLog, TrackingError> {
+///     let slots = (0..).zip(memory.regions()).map(|(number, region)| Slot {
+///         number,
+///         gpa: region.gpa,
+///         bytes: region.bytes,
+///         host: HostAddress::of(region.host),
+///     });
+///     // SAFETY: the slots were set exactly so, and nobody else sets them while the log lives.
+///     Ok(KvmLog::new(unsafe { Slots::new(vm, slots.collect()) }?, ram))
+/// }
+/// ```
 #[derive(Debug)]
 pub struct KvmLog {
     log: DirtyLog,

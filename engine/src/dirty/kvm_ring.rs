@@ -12,6 +12,25 @@ use super::{DirtyBitmap, DirtyError, DirtyRun, DirtySource};
 /// size of the guest.
 ///
 /// What the VMM writes itself, or a device, is in no ring: those writes need a source of their own, merged with this one.
+///
+/// ```no_run
+/// use std::os::fd::AsRawFd;
+/// use pageferry_accel::guest::{GuestRam, TrackingError, kvm::{DirtyRings, Slots, VcpuRing}};
+/// use pageferry_engine::dirty::KvmRing;
+///
+/// /// `make_vcpus` makes the vCPUs, which the VM does not have yet.
+/// fn track<V: AsRawFd>(slots: Slots, ram: &GuestRam, make_vcpus: impl Fn() -> Vec<V>) -> Result<KvmRing, TrackingError> {
+///     let rings = DirtyRings::enable(slots, 1 << 14)?;
+///     let entries = rings.entries();
+///     let source = KvmRing::new(rings, ram);
+///     for vcpu in make_vcpus() {
+///         // SAFETY: a vCPU of this VM, whose ring nobody else looks at.
+///         source.reaper().add(unsafe { VcpuRing::map(&vcpu, entries) }?);
+///     }
+///     // The thread of every vCPU gets a `source.reaper()`, and calls its `harvest` at `KVM_EXIT_DIRTY_RING_FULL`.
+///     Ok(source)
+/// }
+/// ```
 #[derive(Debug)]
 pub struct KvmRing {
     reaper: RingReaper,

@@ -64,33 +64,30 @@ impl WrittenPages {
         }
     }
 
-    /// Takes all marks and hands on every word that has one: the region's number, the word's, and its bits.
-    fn take(&self, mut word: impl FnMut(usize, usize, u64)) {
-        for (region, marked) in self.regions.iter().enumerate() {
-            for (index, bits) in marked.words.iter().enumerate() {
-                // Looking first leaves words alone that nobody marked; a mark that comes meanwhile is in the next collection.
-                if bits.load(Ordering::Relaxed) != 0 {
-                    word(region, index, bits.swap(0, Ordering::Acquire));
-                }
-            }
-        }
-    }
-
     /// Moves all marks to `dirty`.
-    pub(super) fn take_into(&self, dirty: &mut DirtyBitmap) -> Result<(), DirtyError> {
-        let mut regions: Vec<_> = dirty.regions_mut().collect();
-        let ours = self.regions.iter().map(|region| region.range);
-        if !ours.eq(regions.iter().map(|region| region.range())) {
+    fn take_into(&self, dirty: &mut DirtyBitmap) -> Result<(), DirtyError> {
+        let ours = self.regions.iter().map(|marked| marked.range);
+        if !ours.eq(dirty.regions_mut().map(|region| region.range())) {
             return Err(DirtyError::OtherLayout);
         }
-        self.take(|region, word, bits| regions[region].words_mut()[word] |= bits);
+        for (marked, region) in self.regions.iter().zip(dirty.regions_mut()) {
+            marked.words.iter().zip(region.words_mut()).for_each(|(bits, word)| *word |= take(bits));
+        }
         Ok(())
     }
 
     /// Drops all marks.
-    pub(super) fn forget(&self) {
-        self.take(|_, _, _| ());
+    fn forget(&self) {
+        self.regions.iter().flat_map(|marked| &marked.words).for_each(|bits| {
+            take(bits);
+        });
     }
+}
+
+/// Takes the marks of a word. Looking first leaves words alone that nobody marked; a mark that comes meanwhile is in the next
+/// collection.
+fn take(bits: &AtomicU64) -> u64 {
+    if bits.load(Ordering::Relaxed) == 0 { 0 } else { bits.swap(0, Ordering::Acquire) }
 }
 
 /// The source that collects what was marked in [`WrittenPages`]. There is one collector of a bitmap, or each would miss what
