@@ -14,8 +14,8 @@ use pageferry_tests::known_pages::Writer;
 
 use crate::clock::{median_of_5, process_cpu};
 
-/// Where the guest's memory begins.
-const FIRST: u64 = 1 << 30;
+/// Where the guest's memory begins: above the addresses below 4 GiB that an x86-64 machine has for its devices.
+const FIRST: u64 = 4 << 30;
 
 /// A source of dirty pages.
 #[derive(Clone, Copy, Debug)]
