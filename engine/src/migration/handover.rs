@@ -282,6 +282,27 @@ mod tests {
         }
     }
 
+    /// A dump of `engine/FORMAT.md`.
+    fn dump(name: &str) -> Vec<u8> {
+        let format = include_str!("../../FORMAT.md");
+        let (_, rest) = format.split_once(&format!("```hex {name}\n")).expect("FORMAT.md has this dump");
+        let (dump, _) = rest.split_once("```").expect("a dump ends");
+        let hex = dump.lines().filter_map(|line| line.split_once(": ")?.1.split_once(';'));
+        let bytes = hex.flat_map(|(hex, _)| hex.split_whitespace());
+        bytes.map(|byte| u8::from_str_radix(byte, 16).expect("two digits")).collect()
+    }
+
+    #[test]
+    fn the_messages_of_the_format_are_written_and_read() {
+        let confirmed = Confirmed { rounds: 2, pages: PackedPages::new(vec![5, 1 << 63]) };
+        for (name, message) in
+            [("receiving", Message::Receiving { attempt: 1, confirmed }), ("go", Message::Go)]
+        {
+            assert_eq!(written(&message), dump(name), "{name}");
+            assert_eq!(Message::read(&mut &dump(name)[..], 100).unwrap(), message);
+        }
+    }
+
     #[test]
     fn a_message_longer_than_allowed_is_refused_before_it_is_read() {
         let mut bytes = written(&Message::State(vec![7; 1000]));
