@@ -176,6 +176,9 @@ impl Message {
         if fixed.magic != MAGIC {
             return Err(HandoverError::Malformed("it does not begin as one"));
         }
+        if fixed.reserved != [0; 3] {
+            return Err(HandoverError::Malformed("what is reserved is not zero"));
+        }
         let bytes = fixed.bytes.get();
         if bytes > max {
             return Err(HandoverError::TooLong { bytes, max });

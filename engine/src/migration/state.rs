@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::handshake::Agreement;
+
 /// Where a migration is. It ends in one of the last three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -77,8 +79,16 @@ impl fmt::Display for State {
 pub enum Happening {
     /// The state is another one.
     State,
-    /// The two ends agreed on what each has.
+    /// The two ends agreed.
     Agreed {
+        /// The version of the frame format.
+        version: u8,
+        /// The methods that the source may use and the destination decodes.
+        methods: Vec<String>,
+        /// The most pages a frame.
+        max_pages: u32,
+        /// The connections.
+        connections: u16,
         /// The accelerators of the source, in its words.
         source: String,
         /// Those of the destination.
@@ -123,6 +133,19 @@ pub enum Happening {
         /// Why.
         reason: String,
     },
+}
+
+impl Happening {
+    pub(super) fn agreed(agreement: &Agreement) -> Self {
+        Self::Agreed {
+            version: agreement.version,
+            methods: agreement.limits().methods.iter().map(|method| method.to_string()).collect(),
+            max_pages: agreement.limits().max_pages,
+            connections: agreement.channels,
+            source: agreement.source_accelerators.clone(),
+            destination: agreement.destination_accelerators.clone(),
+        }
+    }
 }
 
 /// Something that happened, and how the migration stood at that time.

@@ -74,11 +74,7 @@ impl Destination {
         course.of(&self.ram);
         course.enter(State::Handshake);
         let mut receiver = self.accept(incoming)?;
-        let agreement = receiver.agreement();
-        course.tell(Happening::Agreed {
-            source: agreement.source_accelerators.clone(),
-            destination: agreement.destination_accelerators.clone(),
-        });
+        course.tell(Happening::agreed(receiver.agreement()));
         loop {
             match self.attempt(course, receiver) {
                 Ok(completed) => return Ok(completed),

@@ -28,11 +28,7 @@ impl Source {
             let confirmed_pages = self.take_up(session, outgoing.first_connection())?;
             course.reconnected(attempt, confirmed_pages);
         }
-        let agreement = outgoing.agreement();
-        course.tell(Happening::Agreed {
-            source: agreement.source_accelerators.clone(),
-            destination: agreement.destination_accelerators.clone(),
-        });
+        course.tell(Happening::agreed(outgoing.agreement()));
         let config = self.sender_config(attempt);
         let sender = outgoing.open(self.ram.clone(), &self.accelerators, config).map_err(sending)?;
         course.sending(sender.watch(), sender.stop())?;
