@@ -281,7 +281,8 @@ fn owned(answer: libc::c_long) -> Option<OwnedFd> {
 /// Why there is no userfaultfd: what the system call said, and what the device.
 fn not_opened(refused: io::Error, device: &io::Error) -> TrackingError {
     match refused.raw_os_error() {
-        Some(libc::ENOSYS) => TrackingError::Unsupported {
+        // A filter of system calls may say the same; the device then tells that the kernel has it.
+        Some(libc::ENOSYS) if device.kind() == io::ErrorKind::NotFound => TrackingError::Unsupported {
             what: format!("userfaultfd (this is Linux {}, built without it)", kernel_release()),
             remedy: INSTEAD,
         },

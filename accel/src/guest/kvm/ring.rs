@@ -229,3 +229,97 @@ impl Drop for VcpuRing {
 fn bytes(entries: u32) -> usize {
     entries as usize * size_of::<kvm_dirty_gfn>()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNT: usize = 8;
+
+    /// KVM's side of a ring: fills entries, and takes back those that were read.
+    struct Kvm {
+        entries: *mut kvm_dirty_gfn,
+        filled: usize,
+        taken: usize,
+    }
+
+    impl Kvm {
+        fn entry(&self, index: usize) -> *mut kvm_dirty_gfn {
+            // SAFETY: the index is below the count of the mapping.
+            unsafe { self.entries.add(index % COUNT) }
+        }
+
+        fn fill(&mut self, slot: u32, offset: u64) {
+            let entry = kvm_dirty_gfn { flags: DirtyGfnFlags::DIRTY.bits(), slot, offset };
+            // SAFETY: the entry is mapped, and the test is the only thread.
+            unsafe { self.entry(self.filled).write(entry) };
+            self.filled += 1;
+        }
+
+        /// How many entries it takes back.
+        fn reset(&mut self) -> u64 {
+            let begun = self.taken;
+            loop {
+                let entry = self.entry(self.taken);
+                // SAFETY: as above.
+                unsafe {
+                    if !DirtyGfnFlags::from_bits_retain((*entry).flags).contains(DirtyGfnFlags::RESET) {
+                        return (self.taken - begun) as u64;
+                    }
+                    (*entry).flags = 0;
+                }
+                self.taken += 1;
+            }
+        }
+    }
+
+    /// A ring in memory that nobody shares.
+    fn ring() -> (VcpuRing, Kvm) {
+        let count = u32::try_from(COUNT).unwrap();
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping touches nothing that exists; the ring unmaps it.
+        let mapped = unsafe {
+            libc::mmap(ptr::null_mut(), bytes(count), libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
+        };
+        assert_ne!(mapped, libc::MAP_FAILED);
+        let entries = NonNull::new(mapped.cast()).unwrap();
+        (VcpuRing { entries, count, next: 0 }, Kvm { entries: entries.as_ptr(), filled: 0, taken: 0 })
+    }
+
+    fn harvest(ring: &mut VcpuRing) -> (u64, Vec<(u32, u64)>) {
+        let mut written = Vec::new();
+        let count = ring.harvest(&mut |slot, offset| written.push((slot, offset)));
+        (count, written)
+    }
+
+    #[test]
+    fn entries_are_handed_on_once_and_in_order_around_the_ring() {
+        let (mut ring, mut kvm) = ring();
+        for round in 0..10 {
+            let written: Vec<_> = (0..5).map(|page| (round, u64::from(round) + page)).collect();
+            written.iter().for_each(|&(slot, offset)| kvm.fill(slot, offset));
+            assert_eq!(harvest(&mut ring), (5, written), "round {round}");
+            assert_eq!(harvest(&mut ring), (0, vec![]), "round {round}, before the reset");
+            assert_eq!(kvm.reset(), 5, "round {round}");
+            assert_eq!(harvest(&mut ring), (0, vec![]), "round {round}, after the reset");
+        }
+    }
+
+    #[test]
+    fn a_ring_that_kvm_fills_to_the_last_entry_is_told_by_its_count() {
+        let (mut ring, mut kvm) = ring();
+        (0..10).for_each(|page| kvm.fill(0, page));
+        let (count, written) = harvest(&mut ring);
+        assert_eq!(count, COUNT as u64, "the first two were overwritten: {written:?}");
+    }
+
+    #[test]
+    fn entries_that_kvm_fills_again_before_they_were_reset_are_told_by_the_reset() {
+        let (mut ring, mut kvm) = ring();
+        (0..6).for_each(|page| kvm.fill(0, page));
+        let (harvested, _) = harvest(&mut ring);
+        // Three more than were free.
+        (6..11).for_each(|page| kvm.fill(0, page));
+        assert_ne!(kvm.reset(), harvested);
+    }
+}
