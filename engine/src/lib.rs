@@ -18,6 +18,8 @@ mod dispatcher;
 pub mod fallbacks;
 pub mod frame;
 pub mod handshake;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod migration;
 mod poll;
 mod rate;

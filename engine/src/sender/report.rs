@@ -76,6 +76,18 @@ impl MethodCounts {
     }
 }
 
+impl FromIterator<(Method, MethodCount)> for MethodCounts {
+    fn from_iter<I: IntoIterator<Item = (Method, MethodCount)>>(counts: I) -> Self {
+        let mut all = Self::default();
+        for (method, MethodCount { pages, payload_bytes }) in counts {
+            let count = &mut all.0[usize::from(method.to_wire())];
+            count.pages += pages;
+            count.payload_bytes += payload_bytes;
+        }
+        all
+    }
+}
+
 impl RequestTime {
     /// The time that a share `quantile` (0 to 1) of all requests took at most.
     #[must_use]
@@ -94,7 +106,7 @@ impl RequestTime {
         let _ = self.0.add(&other.0);
     }
 
-    fn record(&mut self, time: Duration) {
+    pub(crate) fn record(&mut self, time: Duration) {
         self.0.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 }
