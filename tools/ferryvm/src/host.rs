@@ -26,6 +26,16 @@ pub enum GuestChoice {
     Auto,
 }
 
+impl From<GuestKind> for GuestChoice {
+    /// The same kind, or nothing.
+    fn from(kind: GuestKind) -> Self {
+        match kind {
+            GuestKind::Kvm => Self::Kvm,
+            GuestKind::Process => Self::Process,
+        }
+    }
+}
+
 /// Why nothing runs a guest here.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -11,6 +11,43 @@
 //!
 //! What runs it is KVM ([`GuestKind::Kvm`]), or, where there is none, threads of this process with the same work and the same
 //! proof ([`GuestKind::Process`]).
+//!
+//! A guest moves within this process; between two, a migration carries memory and state:
+//!
+//! ```
+//! use std::{error::Error, time::Duration};
+//! use ferryvm::{FerryVm, Fill, GuestChoice, Layout, Pattern, Rate, Workload, regions_of};
+//! use pageferry_accel::units::PageIndex;
+//! use pageferry_engine::vm::Vm;
+//!
+//! fn main() -> Result<(), Box<dyn Error>> {
+//!     let workload = Workload {
+//!         pattern: Pattern::Sparse,
+//!         rate: Rate::PagesPerSecond(5000),
+//!         seed: 1,
+//!         fill: Fill::Zero,
+//!         working_set_pages: None,
+//!     };
+//!     let mut here = FerryVm::source(Layout::of_size(64 << 20)?, 1, &workload, GuestChoice::Auto)?;
+//!     here.resume()?;
+//!     here.watch().prove(Duration::from_secs(60))?;
+//!     here.pause()?;
+//!
+//!     let (from, kind) = (here.memory(), here.kind().into());
+//!     let mut there = FerryVm::destination(Layout::of_regions(&regions_of(from.ranges()))?, kind)?;
+//!     let mut page = [0; 4096];
+//!     for index in from.ranges().flat_map(|range| range.first.0..range.end().0).map(PageIndex) {
+//!         from.copy_out(index, &mut page);
+//!         there.memory().copy_in(index, &page);
+//!     }
+//!     there.load_state(&here.save_state()?)?;
+//!     there.resume()?;
+//!     assert!(there.watch().prove(Duration::from_secs(60))?.held);
+//!     let heartbeat = there.watch().heartbeat().ok_or("no guest")?;
+//!     println!("the guest felt {:?} of downtime", heartbeat.gap_of_move);
+//!     Ok(())
+//! }
+//! ```
 #![deny(unsafe_code)]
 
 mod block;

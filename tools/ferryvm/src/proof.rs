@@ -30,8 +30,8 @@ pub struct Heartbeat {
     #[serde(serialize_with = "seconds")]
     pub longest_gap: Duration,
     /// The time from the last heartbeat at the source to the first one here, of the vCPU that waited longest: the
-    /// downtime that the guest felt. None if it began here, or has a vCPU that has not been felt yet. Only hosts with a common
-    /// clock can compare their times.
+    /// downtime that the guest felt. None if it began here, or as long as a vCPU has not been felt here that was at the source.
+    /// Only hosts with a common clock can compare their times.
     #[serde(serialize_with = "some_seconds")]
     pub gap_of_move: Option<Duration>,
     /// Whether no vCPU's counter was ever less than it had been, here or at the source.
@@ -59,12 +59,14 @@ impl fmt::Display for Proof {
 impl Heartbeat {
     pub(crate) fn of(common: &Common) -> Self {
         let felt: Vec<_> = common.vcpus.iter().map(|vcpu| vcpu.pulse.felt()).collect();
-        let gaps: Option<Vec<Duration>> = felt.iter().map(|felt| felt.gap_of_move).collect();
+        // Felt elsewhere and not here yet: its gap is not over.
+        let is_awaited = felt.iter().any(|felt| felt.last.is_some() && felt.beats == 0);
+        let gap_of_move = felt.iter().filter_map(|felt| felt.gap_of_move).max();
         Self {
             beats: felt.iter().map(|felt| felt.beats).sum(),
             pages_written: felt.iter().filter_map(|felt| felt.last).map(|last| last.counter).sum(),
             longest_gap: felt.iter().map(|felt| felt.longest_gap).max().unwrap_or_default(),
-            gap_of_move: gaps.and_then(|gaps| gaps.into_iter().max()),
+            gap_of_move: gap_of_move.filter(|_| !is_awaited),
             counter_went_on: felt.iter().all(|felt| !felt.went_back),
         }
     }

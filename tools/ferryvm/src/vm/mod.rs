@@ -147,7 +147,8 @@ impl FerryVm {
     /// Where page number `page` of those is that a vCPU writes: for who wants to damage one. None if it has no such page.
     #[must_use]
     pub fn page(&self, vcpu: u32, page: u64) -> Option<PageIndex> {
-        let share = (vcpu < MAX_VCPUS).then(|| self.memory.block(vcpu))??.share();
+        let block = (vcpu < MAX_VCPUS).then(|| self.memory.block(vcpu))??;
+        let share = self.is_sound(vcpu, &block).then(|| block.share())?;
         (page < share.pages).then(|| self.memory.layout().page(share.page(page)))?
     }
 
