@@ -63,11 +63,7 @@ fn progress(snapshot: &Snapshot, to: &mut Exposition<'_>) -> fmt::Result {
         one(snapshot.left_pages as f64),
     )?;
     to.gauges(
-        Family {
-            name: "guest_throttle",
-            help: "How much time is taken from the guest's CPUs: 0 none, 1 all.",
-            unit: Some(&Unit::Ratios),
-        },
+        plain("guest_throttle_ratio", "How much time is taken from the guest's CPUs: 0 none, 1 all."),
         one(f64::from(snapshot.throttle_percent) / 100.0),
     )?;
     to.gauges(
@@ -262,7 +258,7 @@ fn work(accelerators: &[Work], to: &mut Exposition<'_>) -> fmt::Result {
 
 fn quantiles(time: &RequestTime) -> [Sample<'static, f64>; 4] {
     [("0.5", 0.5), ("0.9", 0.9), ("0.99", 0.99), ("1", 1.0)]
-        .map(|(name, quantile)| (vec![("quantile", name)], time.quantile(quantile).as_secs_f64()))
+        .map(|(name, quantile)| (vec![("share", name)], time.quantile(quantile).as_secs_f64()))
 }
 
 fn plain(name: &'static str, help: &'static str) -> Family {

@@ -137,7 +137,7 @@ fn progress() -> Vec<(&'static str, &'static str, f64)> {
         ("guest_memory_bytes", "", 4_000.0 * 4_096.0),
         ("page_size_bytes", "", 4_096.0),
         ("left_pages", "", 5.0),
-        ("guest_throttle_ratios", "", 0.2),
+        ("guest_throttle_ratio", "", 0.2),
         ("downtime_seconds", "", 0.01),
     ]
 }
@@ -175,9 +175,9 @@ fn every_number_of_the_source_is_told_once_and_no_other() {
         ];
         take_out(&mut there, &expected, "source");
     }
-    for quantile in ["0.5", "0.9", "0.99", "1"] {
-        let series = format!("pageferry_request_duration_seconds{{end=\"source\",quantile={quantile:?}}}");
-        let (value, expected) = (there.remove(&series).unwrap(), quantile.parse::<f64>().unwrap() / 10.0);
+    for share in ["0.5", "0.9", "0.99", "1"] {
+        let series = format!("pageferry_request_duration_seconds{{end=\"source\",share={share:?}}}");
+        let (value, expected) = (there.remove(&series).unwrap(), share.parse::<f64>().unwrap() / 10.0);
         assert!((value - expected).abs() < 0.002, "{series} is {value}, not about {expected}");
     }
     let expected = [
