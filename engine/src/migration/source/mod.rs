@@ -106,7 +106,11 @@ impl Source {
         let result = self.migrate(course);
         let (guest, result) = match result {
             Ok(completed) => (Whereabouts::There, Ok(completed)),
-            Err(error @ MigrationError::InDoubt { .. }) => (Whereabouts::InDoubt, Err(error)),
+            Err(error @ MigrationError::InDoubt { .. }) => {
+                // Where the guest runs matters more than what its VMM says of this.
+                let _ = self.release_guest();
+                (Whereabouts::InDoubt, Err(error))
+            }
             Err(error @ MigrationError::Arbitrated(End::Destination)) => (Whereabouts::There, Err(error)),
             Err(error) => (Whereabouts::Here, Err(self.keep_guest().err().unwrap_or(error))),
         };
@@ -225,6 +229,11 @@ impl Source {
     /// The guest stays: it runs as if nothing had been.
     fn keep_guest(&mut self) -> Result<(), MigrationError> {
         self.resume()?;
+        self.release_guest()
+    }
+
+    /// Whoever runs the guest from now on finds it neither slowed down nor watched.
+    fn release_guest(&mut self) -> Result<(), MigrationError> {
         if self.throttled {
             self.vm.throttle(0).map_err(MigrationError::vm("give the guest its time back"))?;
         }
