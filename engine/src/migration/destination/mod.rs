@@ -18,12 +18,14 @@ use super::error::MigrationError;
 use super::handle::{Completed, Ended, Whereabouts};
 use super::handover::Message;
 use super::state::{Happening, State};
+use crate::connection::Connection;
 use crate::frame::End;
 use crate::handshake::MigrationId;
 use crate::receiver::{Confirmed, Host, Incoming, ReceiveError, Receiver};
 use crate::transport::Listen;
 use crate::vm::Vm;
 use gather::{Wanted, gather};
+use takeover::tell;
 
 /// Owned by the migration's thread.
 struct Destination {
@@ -105,8 +107,8 @@ impl Destination {
         }
         self.handover = self.attempt;
         let (_, mut connections) = outcome.map_err(receiving)?;
-        course.halt_connections(&connections)?;
-        self.take_over(course, &mut connections[0])
+        let connection = &mut connections[0];
+        self.take_over(course, connection).map_err(|error| tell(course, connection, error))
     }
 
     /// Accepts the connections of an attempt.
@@ -147,15 +149,26 @@ impl Destination {
             return Ok(Back::Rounds(receiver));
         }
         course.halt_by(Halt::Connections(vec![Arc::clone(&connection.interrupt)]))?;
-        match self.ask(connection)? {
-            Word::Go => {
-                self.run_guest(course, Some(connection)).map(|completed| Back::Done(Box::new(completed)))
-            }
-            Word::Back => {
+        let heard = self.hear(course, connection).map_err(|error| tell(course, connection, error))?;
+        match heard {
+            Some(completed) => Ok(Back::Done(Box::new(completed))),
+            None => {
                 self.standing =
                     Standing::Receiving { attempt: self.attempt, confirmed: Confirmed::default() };
                 Ok(Back::Rounds(receiver))
             }
+        }
+    }
+
+    /// Runs the guest if a source that came back says so; nothing if more pages will come.
+    fn hear(
+        &mut self,
+        course: &Course,
+        connection: &mut Connection,
+    ) -> Result<Option<Completed>, MigrationError> {
+        match self.ask(connection)? {
+            Word::Go => self.run_guest(course, Some(connection)).map(Some),
+            Word::Back => Ok(None),
         }
     }
 

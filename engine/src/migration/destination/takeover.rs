@@ -24,15 +24,14 @@ impl Destination {
     ) -> Result<Completed, MigrationError> {
         self.still_since = Instant::now();
         course.enter(State::Switchover);
+        course.halt_connections(std::slice::from_ref(connection))?;
         let state = match Message::read(connection, self.config.max_state_bytes.max(WORD_BYTES))? {
             Message::State(state) => state,
             Message::GiveUp(reason) => return Err(MigrationError::peer(End::Source, reason)),
             other => return Err(other.out_of_turn("the device state").into()),
         };
         let loaded = while_alive(connection, || self.vm.load_state(&state));
-        loaded
-            .map_err(MigrationError::vm("load the state of its devices"))
-            .map_err(|error| tell(connection, error))?;
+        loaded.map_err(MigrationError::vm("load the state of its devices"))?;
         // Before the word is out: whether it arrives or not, the source may be told so again.
         self.standing = Standing::Ready;
         match self.ask(connection)? {
@@ -58,14 +57,10 @@ impl Destination {
         course: &Course,
         mut connection: Option<&mut Connection>,
     ) -> Result<Completed, MigrationError> {
-        let run = match connection.as_deref_mut() {
+        match connection.as_deref_mut() {
             Some(connection) => while_alive(connection, || self.claim_and_resume(course)),
             None => self.claim_and_resume(course),
-        };
-        run.map_err(|error| match connection.as_deref_mut() {
-            Some(connection) => tell(connection, error),
-            None => error,
-        })?;
+        }?;
         let downtime = self.still_since.elapsed();
         let told = connection.as_deref_mut().map(|connection| Message::Running.write(connection));
         course.stood_still(downtime);
@@ -132,8 +127,13 @@ impl Destination {
     }
 }
 
-/// Tells the source why the guest does not run here, so that it runs there.
-fn tell(connection: &mut Connection, error: MigrationError) -> MigrationError {
-    let _ = Message::Failure(error.to_string()).write(connection);
+/// Tells the source why the guest does not run here, so that it runs there. One that gave up itself knows, and one whose
+/// connection broke comes back.
+pub(super) fn tell(course: &Course, connection: &mut Connection, error: MigrationError) -> MigrationError {
+    // A connection that was shut since somebody cancelled can still be written to.
+    let error = course.check().err().unwrap_or(error);
+    if !error.is_connection() && !matches!(error, MigrationError::Peer { .. }) {
+        let _ = Message::Failure(error.to_string()).write(connection);
+    }
     error
 }
