@@ -116,11 +116,9 @@ impl Source {
             Message::Receiving { attempt, confirmed } if attempt == session => self.strike_off(&confirmed),
             // It speaks of an attempt that never sent a page.
             Message::Receiving { .. } => {}
-            // It has everything, and waits for a word that was never given: the guest has run on here.
-            Message::Ready => {
-                self.pending.clear();
-                Message::Back.write(connection)?;
-            }
+            // It has everything, and waits for a word that was never given: the guest has run on here. What was written
+            // since then is pending already, if this word is lost and has to be given again.
+            Message::Ready => Message::Back.write(connection)?,
             Message::Failure(reason) => return Err(MigrationError::peer(End::Destination, reason)),
             other => return Err(other.out_of_turn("what it has of the migration").into()),
         }
