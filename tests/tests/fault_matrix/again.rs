@@ -1,0 +1,48 @@
+//! Faults that follow each other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use pageferry_engine::migration::{Event, Happening};
+use pageferry_tests::proxy::{Cut, Direction, Lasting, Scope, Stream, What};
+
+use crate::law::Outcome;
+use crate::moments::{Act, Moment, Trap};
+use crate::scene::{Scene, Wire};
+
+/// How many bytes an offer has, of one connection.
+fn offer_bytes() -> u64 {
+    let bytes = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&bytes);
+    let scene = Scene::plain("a clean network", Wire::Unix);
+    let over = scene.play_watched(move |proxy, event: &Event| {
+        if matches!(event.what, Happening::Agreed { .. }) {
+            let up = Stream { connection: 0, direction: Direction::Up };
+            seen.store(proxy.flow(up).forwarded, SeqCst);
+        }
+    });
+    assert_eq!(over.judge(), Ok(Outcome::Moved));
+    bytes.load(SeqCst)
+}
+
+#[test]
+fn pages_are_not_lost_when_the_word_that_the_guest_runs_on_is_lost_as_well() {
+    let cut = Cut { scope: Scope::All, down: Lasting::For(Duration::ZERO), ..Cut::RESET };
+    let offer = offer_bytes();
+    for has_arbiter in [false, true] {
+        let scene = Scene {
+            has_arbiter,
+            // Many pages, each of them seldom.
+            hot_pages: 150,
+            rest: Duration::from_millis(2),
+            trap: Some(Trap { moment: Moment::Loading, act: Act::Cut(cut) }),
+            ..Scene::plain("a word that is lost twice", Wire::Unix)
+        };
+        // In the middle of the first word after the second offer.
+        let plan = scene.plan.clone().with(1, Direction::Up, offer + 1, What::Cut(Cut::RESET));
+        let over = Scene { plan, ..scene }.play();
+        assert_eq!(over.judge(), Ok(Outcome::Moved));
+        assert_eq!(over.proxy.connections(), 3, "{:?}", over.proxy.fired());
+    }
+}
