@@ -42,9 +42,14 @@ pub fn ticks_to_seconds(count: u64) -> f64 {
 
 /// The median of five runs.
 pub fn median_of_5(mut run: impl FnMut() -> f64) -> f64 {
-    let mut results = [(); 5].map(|()| run());
-    results.sort_by(f64::total_cmp);
-    results[2]
+    median((0..5).map(|_| run()))
+}
+
+/// The median; of an even number the upper one of the two in the middle. Not a number if there is nothing.
+pub fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// How many GB (10^9 bytes) a second `work` gets through, the median of five runs.

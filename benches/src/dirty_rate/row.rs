@@ -1,0 +1,164 @@
+//! The limit of one method on one pattern, and what sets it.
+
+use std::fmt;
+
+use ferryvm::Pattern;
+use pageferry_accel::method::Method;
+use serde::Serialize;
+
+use super::search::{Effort, Found, largest};
+use super::trial::{Broken, Downtime, Setting, Trial, migrate, own_speed};
+use crate::clock::median;
+
+/// What was found of one method on one pattern.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// What the guest wrote.
+    pub pattern: Pattern,
+    /// How its pages were encoded.
+    #[serde(serialize_with = "by_name")]
+    pub method: Method,
+    /// The largest dirty rate that migrates, as the guest wrote: the median of the tries that made sure of it.
+    pub pages_per_s: f64,
+    /// How many pages the guest wrote to, when that was made sure.
+    pub working_set_pages: u64,
+    /// Bytes on the wire a page.
+    pub wire_bytes_per_page: f64,
+    /// How many pages of that size the link carries.
+    pub link_pages_per_s: f64,
+    /// Medians of the tries at the limit.
+    pub downtime: Downtime,
+    /// What keeps a faster guest from being moved.
+    pub limit: Limit,
+    /// The share of the link that is used where the guest is too fast, or at the largest rate tried.
+    pub link_share: f64,
+    /// The same of this machine's CPUs.
+    pub cpu_share: f64,
+    /// All tries, in order.
+    pub trials: Vec<Trial>,
+}
+
+/// What a limit comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Limit {
+    /// The link is full.
+    Link,
+    /// It is not: guest, both ends and link take what CPUs there are.
+    Cpu,
+    /// The guest writes no faster.
+    Guest,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Link => "link",
+            Self::Cpu => "CPU",
+            Self::Guest => "guest",
+        })
+    }
+}
+
+/// From this share on the link is what limits: frames wait for each other where two connections take turns.
+const FULL: f64 = 0.85;
+
+/// How many pages a guest writes to, at least and at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkingSet {
+    /// For slow guests.
+    pub least_pages: u64,
+    /// For fast ones.
+    pub most_pages: u64,
+}
+
+impl WorkingSet {
+    /// So many that a guest of this rate needs nearly a second to write to each: what it writes in a downtime of 300 ms is a
+    /// third of them.
+    #[must_use]
+    pub fn for_rate(self, pages_per_s: u64) -> u64 {
+        let wanted = (pages_per_s * 9 / 10).next_power_of_two();
+        wanted.clamp(self.least_pages, self.most_pages)
+    }
+}
+
+/// Looks for the limit; `tell` is told of every try.
+///
+/// # Errors
+/// If a migration fails of anything but the rate; if not even a guest that hardly writes is moved.
+pub fn row(
+    setting: Setting,
+    memory: WorkingSet,
+    effort: Effort,
+    mut tell: impl FnMut(&Trial),
+) -> Result<Row, Broken> {
+    let mut setting = Setting { working_set_pages: memory.least_pages, ..setting };
+    let ceiling = super::search::rate_of(own_speed(&setting)?).min(effort.ceiling);
+    let mut trials = Vec::new();
+    let found = largest(Effort { ceiling, ..effort }, |rate| {
+        // Never smaller than for a rate tried before, so that rates are compared on the same guest.
+        setting.working_set_pages = setting.working_set_pages.max(memory.for_rate(rate));
+        let trial = migrate(&setting, rate)?;
+        tell(&trial);
+        trials.push(trial.clone());
+        Ok::<_, Broken>(if trial.is_within(setting.downtime_limit) { Ok(trial) } else { Err(trial) })
+    })?;
+    let found = found.ok_or_else(|| format!("no guest is moved by {}, however slow", setting.method))?;
+    Ok(Row::of(&setting, &found, trials))
+}
+
+impl Row {
+    fn of(setting: &Setting, found: &Found<Trial>, trials: Vec<Trial>) -> Self {
+        let Setting { pattern, method, working_set_pages, link_bytes_per_s, .. } = *setting;
+        let successes = &found.successes;
+        let of_successes = |figure: fn(&Trial) -> f64| median(successes.iter().map(figure));
+        let of_downtimes = |figure: fn(&Downtime) -> f64| {
+            median(successes.iter().filter_map(|trial| trial.downtime.as_ref()).map(figure))
+        };
+        let last = found.failure.as_ref().map(|(_, trial)| trial).or(successes.last());
+        let (link_share, cpu_share) = last.map_or((0.0, 0.0), |trial| (trial.link_share, trial.cpu_share));
+        let limit = match found.failure {
+            Some(_) if link_share >= FULL => Limit::Link,
+            Some(_) => Limit::Cpu,
+            None => Limit::Guest,
+        };
+        let wire_bytes_per_page = of_successes(|trial| trial.wire_bytes_per_page);
+        Self {
+            pattern,
+            method,
+            pages_per_s: of_successes(|trial| trial.written_pages_per_s),
+            working_set_pages,
+            wire_bytes_per_page,
+            link_pages_per_s: link_bytes_per_s as f64 / wire_bytes_per_page,
+            downtime: Downtime {
+                expected_ms: of_downtimes(|downtime| downtime.expected_ms),
+                reported_ms: of_downtimes(|downtime| downtime.reported_ms),
+                felt_ms: of_downtimes(|downtime| downtime.felt_ms),
+            },
+            limit,
+            link_share,
+            cpu_share,
+            trials,
+        }
+    }
+}
+
+fn by_name<S: serde::Serializer>(method: &Method, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(method.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_working_set_takes_a_downtime_three_times_to_be_written() {
+        let memory = WorkingSet { least_pages: 1 << 15, most_pages: 1 << 18 };
+        for rate in [100, 30_000, 36_000, 72_000, 145_000, 291_000] {
+            let pages = memory.for_rate(rate);
+            assert!(pages as f64 >= 3.0 * 0.3 * rate as f64 - 1.0, "{pages} pages at {rate} pages a second");
+        }
+        assert_eq!(memory.for_rate(10), 1 << 15);
+        assert_eq!(memory.for_rate(10_000_000), 1 << 18);
+    }
+}
