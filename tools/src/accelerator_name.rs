@@ -1,7 +1,7 @@
 //! The names of accelerators, as users type them.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use pageferry_accel::idxd::device::Kind;
@@ -9,11 +9,11 @@ use serde::{Serialize, Serializer};
 
 /// One or several accelerators, in the order of preference.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AcceleratorNames(Vec<AcceleratorName>);
+pub struct AcceleratorNames(Vec<AcceleratorName>);
 
 /// One accelerator, or all devices of a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum AcceleratorName {
+pub enum AcceleratorName {
     /// Worker threads.
     Cpu,
     /// The devices of a kind that the kernel's driver has, by their work queues for users.
@@ -32,7 +32,7 @@ pub(crate) enum AcceleratorName {
 
 /// The device models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ModelName {
+pub enum ModelName {
     /// As on Sapphire Rapids: without create-delta and apply-delta.
     Dsa,
     /// With every operation of the specification.
@@ -48,11 +48,18 @@ pub(crate) enum ModelName {
      vfio:ADDRESS, vfio-user:SOCKET, qat:LIBRARY and qatzip:LIBRARY, with commas between; `accelbench list` shows \
      their names"
 )]
-pub(crate) struct UnknownName(String);
+pub struct UnknownName(String);
 
 impl AcceleratorNames {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &AcceleratorName> {
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &AcceleratorName> {
         self.0.iter()
+    }
+
+    /// The same, with what is relative to a folder at its place.
+    #[must_use]
+    pub fn seen_from(self, folder: &Path) -> Self {
+        Self(self.0.into_iter().map(|name| name.seen_from(folder)).collect())
     }
 
     pub(crate) fn cpu() -> Self {
@@ -85,8 +92,9 @@ impl AcceleratorNames {
         self.iter().filter(of_qat).any(|name| other.0.contains(name))
     }
 
-    /// Whether any of them is a device in another process.
-    pub(crate) fn have_other_processes(&self) -> bool {
+    /// Whether any of them is a device in another process, which has to map the guest's memory.
+    #[must_use]
+    pub fn have_other_processes(&self) -> bool {
         self.iter().any(|name| matches!(name, AcceleratorName::VfioUser(_)))
     }
 
@@ -98,6 +106,19 @@ impl AcceleratorNames {
             AcceleratorName::Qat(_) => false,
             AcceleratorName::Idxd(_) | AcceleratorName::Vfio(_) | AcceleratorName::VfioUser(_) => false,
         })
+    }
+}
+
+impl AcceleratorName {
+    /// A library without a slash in its name is the dynamic linker's to find.
+    fn seen_from(self, folder: &Path) -> Self {
+        let library = |file: PathBuf| if file.components().count() > 1 { folder.join(file) } else { file };
+        match self {
+            Self::VfioUser(socket) => Self::VfioUser(folder.join(socket)),
+            Self::Qat(Some(file)) => Self::Qat(Some(library(file))),
+            Self::Qatzip(Some(file)) => Self::Qatzip(Some(library(file))),
+            other => other,
+        }
     }
 }
 

@@ -7,9 +7,11 @@ use pageferry_engine::transport::Address;
 use pageferry_engine::transport::tls::PeerName;
 
 use crate::accelerator_name::AcceleratorNames;
+use crate::device::{DATA_PATH as PATH, DeviceArgs};
 use crate::help;
 use crate::methods::{LevelChoice, MethodMix};
 use crate::quantity::{ByteRate, ByteSize, Seconds};
+use crate::security::{SECURITY, TlsArgs};
 
 /// What an accelerator is worth to a live migration.
 ///
@@ -129,22 +131,6 @@ pub(crate) struct RecvArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct TlsArgs {
-    /// This host's certificate, in PEM; with it the stream is TLS 1.3, and both ends show who they are
-    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_authority"], help_heading = SECURITY)]
-    pub(crate) tls_certificate: Option<PathBuf>,
-    /// The private key of that certificate
-    #[arg(long, value_name = "FILE", requires = "tls_certificate", help_heading = SECURITY)]
-    pub(crate) tls_key: Option<PathBuf>,
-    /// The certificate of the authority that signs those of both hosts
-    #[arg(long, value_name = "FILE", requires = "tls_certificate", help_heading = SECURITY)]
-    pub(crate) tls_authority: Option<PathBuf>,
-    /// Do without TLS where the stream can be read by others than this machine
-    #[arg(long, conflicts_with = "tls_certificate", help_heading = SECURITY)]
-    pub(crate) plain: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct InputArgs {
     /// Raw memory images: the first is sent whole, then the pages in which each differs from the one before
     #[arg(long, short, value_name = "FILE,...", value_delimiter = ',', conflicts_with_all = WORKLOAD_ARGS, help_heading = INPUT)]
@@ -204,26 +190,6 @@ pub(crate) struct StreamArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct DeviceArgs {
-    /// What encodes and decodes, in the order of preference; `accelbench list` shows what there is. The CPU takes what the
-    /// others cannot; with `cpu` in the list, it also takes over from one that cannot be had at all
-    #[arg(long, short, value_name = "NAME,...", default_value = "cpu", help_heading = PATH)]
-    pub(crate) accelerator: AcceleratorNames,
-    /// Do without the CPU, unless it is in the list of accelerators: what the others cannot do fails
-    #[arg(long, help_heading = PATH)]
-    pub(crate) no_fallback: bool,
-    /// CPU workers at each end, each of them a queue [default: one a CPU]
-    #[arg(long, visible_alias = "queues", value_name = "N", value_parser = value_parser!(u32).range(1..=1024), help_heading = PATH)]
-    pub(crate) workers: Option<u32>,
-    /// Requests that a queue may hold, the one it works on included [default: 4 of a worker, 8 of a DSA or an IAA, 16 of QAT]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(2..=1024), help_heading = PATH)]
-    pub(crate) queue_depth: Option<u32>,
-    /// Give up when the other end does nothing for so long; also while it prepares a round
-    #[arg(long, value_name = "TIME", default_value = "60s", help_heading = PATH)]
-    pub(crate) timeout: Seconds,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct DestinationArgs {
     /// Have the destination's memory allocated as pages arrive, not beforehand; its page faults are measured then
     #[arg(long, help_heading = PATH)]
@@ -272,10 +238,8 @@ pub(crate) enum WorkloadName {
     Mixed,
 }
 
-const SECURITY: &str = "Security";
 const INPUT: &str = "Guest memory";
 const METHOD: &str = "Method";
-const PATH: &str = "Data path";
 const OUTPUT: &str = "Measurement and output";
 const WORKLOAD_ARGS: [&str; 5] = ["workload", "size", "seed", "dirty_percent", "change_bytes"];
 

@@ -13,12 +13,17 @@ use std::sync::OnceLock;
 use nix::unistd::{dup2_stderr, dup2_stdout};
 
 /// One of the program's own streams.
-pub(crate) enum Stream {
+pub enum Stream {
     /// The copy of it.
     Copied(&'static File),
+    /// Itself.
     Stdout(io::Stdout),
+    /// Itself.
     Stderr(io::Stderr),
 }
+
+/// Who speaks, if it is not accelbench.
+static NAME: OnceLock<&str> = OnceLock::new();
 
 /// The copies, once there are some.
 static COPIES: OnceLock<Copies> = OnceLock::new();
@@ -28,23 +33,30 @@ struct Copies {
     stderr: File,
 }
 
+/// Has this program speak under its own name; the first one counts.
+pub fn speak_as(name: &'static str) {
+    let _ = NAME.set(name);
+}
+
 /// Where results go.
-pub(crate) fn out() -> Stream {
+#[must_use]
+pub fn out() -> Stream {
     COPIES.get().map_or_else(|| Stream::Stdout(io::stdout()), |copies| Stream::Copied(&copies.stdout))
 }
 
 /// Where everything else goes.
-pub(crate) fn err() -> Stream {
+#[must_use]
+pub fn err() -> Stream {
     COPIES.get().map_or_else(|| Stream::Stderr(io::stderr()), |copies| Stream::Copied(&copies.stderr))
 }
 
 /// Says something. Where nobody listens any more, nothing is lost; `eprintln!` would panic there.
-pub(crate) fn say(words: impl Display) {
-    let _ = writeln!(err(), "accelbench: {words}");
+pub fn say(words: impl Display) {
+    let _ = writeln!(err(), "{}: {words}", NAME.get().copied().unwrap_or("accelbench"));
 }
 
 /// Says what the user should know.
-pub(crate) fn warn(words: impl Display) {
+pub fn warn(words: impl Display) {
     say(format_args!("warning: {words}"));
 }
 
@@ -84,7 +96,9 @@ fn duplicate(stream: impl AsFd) -> io::Result<File> {
 }
 
 impl Stream {
-    pub(crate) fn is_terminal(&self) -> bool {
+    /// Whether somebody sees it at once.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
         match self {
             Self::Copied(file) => file.is_terminal(),
             Self::Stdout(stdout) => stdout.is_terminal(),

@@ -10,13 +10,14 @@ use pageferry_engine::receiver::Incoming;
 use crate::accelerators;
 use crate::address::{AddressError, Listener};
 use crate::codecs::Codecs;
+use crate::device::DevicePlan;
 use crate::digest::{self, Difference};
 use crate::error::Error;
 use crate::exchange::{self, Closed, Closing, Compared};
 use crate::figures::{DestinationFigures, SourceFigures};
 use crate::measure::Stopwatch;
 use crate::memory;
-use crate::plan::{DevicePlan, MemoryPlan};
+use crate::plan::MemoryPlan;
 use crate::source::Migrated;
 
 /// Receives one migration, and compares the two memories afterwards.

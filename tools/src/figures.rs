@@ -51,7 +51,7 @@ pub(crate) struct DestinationFigures {
 
 /// What one accelerator did at one end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct WorkCounts {
+pub struct WorkCounts {
     pub(crate) accelerator: String,
     pub(crate) provenance: String,
     pub(crate) requests: u64,
@@ -70,7 +70,7 @@ pub(crate) struct RequestMicros {
 /// Pages that each method carried; methods that carried none are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct MethodPages(BTreeMap<MethodName, u64>);
+pub struct MethodPages(BTreeMap<MethodName, u64>);
 
 /// A method by its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ struct MethodName(Method);
 
 /// Why pages or requests went another way than asked for, and how many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct FallbackCounts {
+pub struct FallbackCounts {
     pub(crate) no_baseline_pages: u64,
     pub(crate) overflow_pages: u64,
     pub(crate) did_not_shrink_pages: u64,
@@ -167,13 +167,15 @@ impl RequestMicros {
 }
 
 impl MethodPages {
-    fn of(report: &SendReport) -> Self {
+    /// What a sender counted.
+    #[must_use]
+    pub fn of(report: &SendReport) -> Self {
         let counts = Method::ALL.map(|method| (MethodName(method), report.methods.of(method).pages));
         Self(counts.into_iter().filter(|&(_, pages)| pages > 0).collect())
     }
 
     /// Every method that carried pages, with their number.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.0.iter().map(|(name, &pages)| (name.0.name(), pages))
     }
 }
@@ -214,7 +216,7 @@ impl FallbackCounts {
     }
 
     /// Why pages were sent raw, where that occurred.
-    pub(crate) fn of_pages(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub fn of_pages(&self) -> impl Iterator<Item = (&'static str, u64)> {
         occurred([
             ("without a baseline", self.no_baseline_pages),
             ("whose delta did not fit", self.overflow_pages),
@@ -223,7 +225,7 @@ impl FallbackCounts {
     }
 
     /// What went wrong with devices, where that occurred. A full queue is not wrong: it is what a fast scan meets.
-    pub(crate) fn of_devices(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub fn of_devices(&self) -> impl Iterator<Item = (&'static str, u64)> {
         occurred([
             ("requests whose queue was gone", self.queue_gone_requests),
             ("requests that failed and went to another", self.device_failed_requests),

@@ -46,12 +46,14 @@ impl Host {
 }
 
 /// CPUs that this process may use.
-pub(crate) fn cores() -> usize {
+#[must_use]
+pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Memory that can be had without swapping, in bytes.
-pub(crate) fn available_memory() -> Option<u64> {
+#[must_use]
+pub fn available_memory() -> Option<u64> {
     memory("MemAvailable")
 }
 

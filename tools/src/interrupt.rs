@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 use crate::console;
 
 /// Something that goes when this value does, or when the process is interrupted before.
-pub(crate) struct Cleanup {
+pub struct Cleanup {
     number: u64,
 }
 
@@ -34,7 +34,9 @@ static LEFTOVERS: Mutex<(u64, BTreeMap<u64, Leftover>)> = Mutex::new((0, BTreeMa
 static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 impl Cleanup {
-    pub(crate) fn file(path: PathBuf) -> Self {
+    /// A file that is removed.
+    #[must_use]
+    pub fn file(path: PathBuf) -> Self {
         Self::of(Leftover::File(path))
     }
 
@@ -74,6 +76,16 @@ impl Leftover {
     }
 }
 
+/// What the next interrupt does instead of ending the process.
+static INSTEAD: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
+
+/// Has the next interrupt do this and nothing else; the one after it ends the process again.
+///
+/// Interrupts are noticed from [`watch`] on.
+pub fn instead(act: impl FnOnce() + Send + 'static) {
+    *INSTEAD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(act));
+}
+
 const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
 /// Ends the process at SIGINT, SIGTERM and SIGHUP, with nothing left behind; the exit code is 128 and the signal's
@@ -81,13 +93,18 @@ const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 ///
 /// # Errors
 /// What the system says.
-pub(crate) fn watch() -> io::Result<()> {
+pub fn watch() -> io::Result<()> {
     for signal in SIGNALS {
         flag::register(signal, Arc::clone(&INTERRUPTED))?;
     }
     let mut signals = Signals::new(SIGNALS)?;
     let wait = move || {
-        if let Some(signal) = signals.forever().next() {
+        for signal in signals.forever() {
+            let instead = INSTEAD.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(act) = instead {
+                act();
+                continue;
+            }
             leftovers().1.values().rev().for_each(Leftover::remove);
             console::say("interrupted");
             process::exit(128 + signal);

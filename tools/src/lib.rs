@@ -4,32 +4,37 @@
 //! A command line is parsed (`cli`), becomes a plan in which nothing is left open (`plan`), is carried out by the
 //! module of its subcommand (`run`, `send`, `recv`, `list`) over one `source` and one `destination`, and ends as a
 //! report (`outcome`) that an exporter writes (`export`).
+//!
+//! What is public is what `ferryvm` shares with it: how accelerators are named and made, how quantities and protection are
+//! said, and how a tool speaks on a terminal.
 #![forbid(unsafe_code)]
 
-mod accelerator_name;
-mod accelerators;
+pub mod accelerator_name;
+pub mod accelerators;
 mod address;
 mod cli;
-mod codecs;
-mod console;
+pub mod codecs;
+pub mod console;
 mod destination;
+pub mod device;
 mod devices;
 mod digest;
 mod error;
 mod exchange;
 mod export;
-mod figures;
+pub mod figures;
 mod format;
 mod guest_memory;
 mod help;
-mod host;
+pub mod host;
 mod idxd_model;
 mod input;
-mod interrupt;
+pub mod interrupt;
 mod list;
+pub mod live_line;
 mod measure;
 mod memory;
-mod methods;
+pub mod methods;
 mod outcome;
 mod peer;
 mod plan;
@@ -37,7 +42,7 @@ mod progress;
 pub mod quantity;
 mod recv;
 mod run;
-mod security;
+pub mod security;
 mod send;
 mod source;
 mod summary;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 /// The methods of one stream: one, or several in turn.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct MethodMix(Vec<Method>);
+pub struct MethodMix(Vec<Method>);
 
 impl MethodMix {
     pub(crate) fn of(method: Method) -> Self {
@@ -22,13 +22,17 @@ impl MethodMix {
         &self.0
     }
 
-    pub(crate) fn needs_baseline(&self) -> bool {
+    /// Whether any of them is against a baseline.
+    #[must_use]
+    pub fn needs_baseline(&self) -> bool {
         self.0.iter().any(|method| method.needs_baseline())
     }
 
+    /// What picks them in turn.
+    ///
     /// # Errors
     /// [`NoMethod`] if the mix is empty, as only a peer's could be.
-    pub(crate) fn selector(&self) -> Result<Selector, NoMethod> {
+    pub fn selector(&self) -> Result<Selector, NoMethod> {
         Selector::in_turn(self.0.clone())
     }
 }
@@ -64,27 +68,39 @@ impl Serialize for MethodMix {
 
 /// Levels as they are typed: one for both codecs that have levels, or one each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LevelChoice {
+pub enum LevelChoice {
+    /// One for both.
     Both(i32),
-    Each { deflate: Option<i32>, zstd: Option<i32> },
+    /// One each.
+    Each {
+        /// Deflate's.
+        deflate: Option<i32>,
+        /// Zstd's.
+        zstd: Option<i32>,
+    },
 }
 
 /// Levels of the two codecs that have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Levels {
+pub struct Levels {
     pub(crate) deflate: u32,
     pub(crate) zstd: i32,
 }
 
 /// A level that nothing can run at.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum LevelError {
+#[non_exhaustive]
+pub enum LevelError {
+    /// It is none.
     #[error("`{0}` is no level: write a number, or deflate=N,zstd=N")]
     Text(String),
+    /// Deflate has none such.
     #[error("--level {0}: deflate has levels 0 to {max}, as ISA-L has; give zstd its own with zstd=N", max = deflate::MAX_LEVEL)]
     Deflate(i32),
+    /// Zstd has none such.
     #[error("--level: {0}")]
     Zstd(zstd::UnknownLevel),
+    /// Nothing would run at it.
     #[error("--level has no effect: none of the methods has levels; add deflate or zstd, or leave it out")]
     NoEffect,
 }
@@ -114,7 +130,7 @@ impl Levels {
     ///
     /// # Errors
     /// [`LevelError`] if a codec has no such level, or none of `methods` has levels.
-    pub(crate) fn resolve(choice: Option<LevelChoice>, methods: &[MethodMix]) -> Result<Self, LevelError> {
+    pub fn resolve(choice: Option<LevelChoice>, methods: &[MethodMix]) -> Result<Self, LevelError> {
         let mut levels = Self { deflate: deflate::DEFAULT_LEVEL, zstd: zstd::DEFAULT_LEVEL };
         let Some(choice) = choice else { return Ok(levels) };
         let runs = |method| methods.iter().any(|mix| mix.methods().contains(&method));

@@ -8,14 +8,13 @@ use pageferry_accel::units::{PageSize, UnknownPageSize};
 use pageferry_engine::transport::Address;
 use serde::{Serialize, Serializer};
 
-use crate::accelerator_name::AcceleratorNames;
 use crate::address::as_text;
 use crate::cli::{
-    DeviceArgs, FormatChoice, InputArgs, OutputArgs, RecvArgs, RunArgs, SendArgs, StreamArgs, TransportChoice,
+    FormatChoice, InputArgs, OutputArgs, RecvArgs, RunArgs, SendArgs, StreamArgs, TransportChoice,
 };
-use crate::codecs::Codecs;
+use crate::codecs::{self, Codecs, UnknownWindow};
+use crate::device::{DeviceArgs, DevicePlan};
 use crate::format::Format;
-use crate::guest_memory::MemoryKind;
 use crate::host;
 use crate::input::{ImageError, Input};
 use crate::methods::{LevelError, Levels, MethodMix};
@@ -92,23 +91,6 @@ pub(crate) struct Transfer {
     pub(crate) device: DevicePlan,
 }
 
-/// What works at one end.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct DevicePlan {
-    #[serde(rename = "accelerator")]
-    pub(crate) accelerators: AcceleratorNames,
-    /// Whether the CPU takes what the others cannot.
-    pub(crate) fallback: bool,
-    pub(crate) workers: usize,
-    /// Requests a queue, if all accelerators are to have the same.
-    pub(crate) queue_depth: Option<usize>,
-    #[serde(rename = "timeout_s")]
-    pub(crate) timeout: Seconds,
-    /// Whether the other end is in this process and uses instances of the same QAT library: each has half of them then.
-    #[serde(skip)]
-    pub(crate) halves: bool,
-}
-
 /// The memory that a destination has for a guest.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct MemoryPlan {
@@ -135,8 +117,8 @@ pub(crate) enum PlanError {
     Image(#[from] ImageError),
     #[error("--page-size {0}: use 4K, 16K or 64K")]
     PageSize(ByteSize),
-    #[error("--window {0}: use 4K or 32K")]
-    Window(ByteSize),
+    #[error(transparent)]
+    Window(#[from] UnknownWindow),
     #[error("--size {size}: a guest has whole pages of {page_size}, one at least")]
     Size { size: ByteSize, page_size: PageSize },
     #[error("--change-bytes {0}: use 8 up to the page size, {1}")]
@@ -247,7 +229,7 @@ impl Transfer {
             runtime,
             page_size,
             levels: Levels::resolve(level, methods)?,
-            window: resolve_window(window, &device.accelerators)?,
+            window: codecs::window(window, &device.accelerators)?,
             baseline_cache,
             zero_detection: !no_zero_detection,
             max_pages,
@@ -261,28 +243,6 @@ impl Transfer {
     /// How the source's codecs are set.
     pub(crate) fn codecs(&self) -> Codecs {
         Codecs { levels: self.levels, window: self.window, zero_detection: self.zero_detection }
-    }
-}
-
-impl DevicePlan {
-    /// The memory that its accelerators can work with.
-    pub(crate) fn memory(&self) -> MemoryKind {
-        if self.accelerators.have_other_processes() { MemoryKind::Shared } else { MemoryKind::Private }
-    }
-
-    /// The other end's on the same machine: with other accelerators, if there are none to share.
-    fn at_the_destination(&self, asked: Option<AcceleratorNames>) -> Self {
-        let same = self.accelerators.are_unlimited();
-        let accelerators =
-            asked.unwrap_or_else(|| if same { self.accelerators.clone() } else { AcceleratorNames::cpu() });
-        Self { accelerators, ..self.clone() }
-    }
-
-    fn resolve(args: DeviceArgs) -> Self {
-        let DeviceArgs { accelerator: accelerators, no_fallback, workers, queue_depth, timeout } = args;
-        let workers = workers.map_or_else(host::cores, |workers| workers as usize);
-        let queue_depth = queue_depth.map(|depth| depth as usize);
-        Self { accelerators, fallback: !no_fallback, workers, queue_depth, timeout, halves: false }
     }
 }
 
@@ -334,15 +294,6 @@ fn page_size(size: ByteSize) -> Result<PageSize, PlanError> {
     let shift = u8::try_from(size.0.checked_ilog2().unwrap_or(0)).unwrap_or(0);
     let found = PageSize::from_shift(shift).map_err(|UnknownPageSize { .. }| PlanError::PageSize(size))?;
     if found.bytes() as u64 == size.0 { Ok(found) } else { Err(PlanError::PageSize(size)) }
-}
-
-fn resolve_window(size: Option<ByteSize>, accelerators: &AcceleratorNames) -> Result<Window, PlanError> {
-    let Some(size) = size else {
-        let short = accelerators.may_have_iaa() && !accelerators.look_far_back();
-        return Ok(if short { Window::Kib4 } else { Window::Kib32 });
-    };
-    let windows = [Window::Kib4, Window::Kib32];
-    windows.into_iter().find(|window| 1 << window.bits() == size.0).ok_or(PlanError::Window(size))
 }
 
 fn page_bytes<S: Serializer>(page_size: &PageSize, serializer: S) -> Result<S::Ok, S::Error> {

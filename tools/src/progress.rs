@@ -1,16 +1,14 @@
-//! What goes on, on one line of the terminal; nothing where stderr is none.
+//! How far accelbench is, on one line of the terminal.
 
-use std::io::Write;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use crate::console;
+use crate::live_line::LiveLine;
 
-/// A line that is drawn again and again until the value goes, and is gone then.
+/// A line that is gone when this value goes.
 pub(crate) struct Progress {
-    state: Arc<(Mutex<State>, Condvar)>,
-    painter: Option<JoinHandle<()>>,
+    state: Arc<Mutex<State>>,
+    _line: LiveLine,
 }
 
 #[derive(Debug)]
@@ -20,28 +18,18 @@ struct State {
     part: String,
     step: String,
     begun: Instant,
-    ended: bool,
 }
 
-const INTERVAL: Duration = Duration::from_millis(100);
 const BAR_WIDTH: usize = 24;
 
 impl Progress {
     /// A line for so many parts, such as the runs of all methods.
     pub(crate) fn new(parts: usize) -> Self {
-        let state = State {
-            done: (0, parts),
-            part: String::new(),
-            step: String::new(),
-            begun: Instant::now(),
-            ended: false,
-        };
-        let state = Arc::new((Mutex::new(state), Condvar::new()));
-        let painter = console::err().is_terminal().then(|| {
-            let state = Arc::clone(&state);
-            thread::spawn(move || paint(&state))
-        });
-        Self { state, painter }
+        let state =
+            State { done: (0, parts), part: String::new(), step: String::new(), begun: Instant::now() };
+        let state = Arc::new(Mutex::new(state));
+        let drawn = Arc::clone(&state);
+        Self { state, _line: LiveLine::new(move || lock(&drawn).line()) }
     }
 
     /// Begins a part.
@@ -68,18 +56,7 @@ impl Progress {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state.0)
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.state().ended = true;
-        self.state.1.notify_all();
-        if let Some(painter) = self.painter.take() {
-            // A painter that panicked leaves a line behind and nothing worse.
-            let _ = painter.join();
-        }
+        lock(&self.state)
     }
 }
 
@@ -91,16 +68,6 @@ impl State {
         let seconds = self.begun.elapsed().as_secs();
         format!("{bar} {done}/{parts}  {:02}:{:02}  {}  {}", seconds / 60, seconds % 60, self.part, self.step)
     }
-}
-
-fn paint(state: &(Mutex<State>, Condvar)) {
-    let mut now = lock(&state.0);
-    while !now.ended {
-        // A terminal that takes no more is no reason to stop measuring.
-        let _ = write!(console::err(), "\r\x1b[2K{}", now.line());
-        now = state.1.wait_timeout(now, INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
-    }
-    let _ = write!(console::err(), "\r\x1b[2K");
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {

@@ -2,31 +2,56 @@
 
 use std::path::PathBuf;
 
+use clap::Args;
 use pageferry_engine::transport::tls::{PeerName, TlsFileError, TlsFiles, TlsRole, TlsSetupError};
 use pageferry_engine::transport::{Address, Dialer, Security};
 use serde::{Serialize, Serializer};
 
-use crate::cli::TlsArgs;
 use crate::warnings::NOT_ENCRYPTED;
+
+/// The heading that these options stand under.
+pub(crate) const SECURITY: &str = "Security";
+
+/// The options that say it.
+#[derive(Debug, Clone, Args)]
+pub struct TlsArgs {
+    /// This host's certificate, in PEM; with it the stream is TLS 1.3, and both ends show who they are
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_authority"], help_heading = SECURITY)]
+    pub tls_certificate: Option<PathBuf>,
+    /// The private key of that certificate
+    #[arg(long, value_name = "FILE", requires = "tls_certificate", help_heading = SECURITY)]
+    pub tls_key: Option<PathBuf>,
+    /// The certificate of the authority that signs those of both hosts
+    #[arg(long, value_name = "FILE", requires = "tls_certificate", help_heading = SECURITY)]
+    pub tls_authority: Option<PathBuf>,
+    /// Do without TLS where the stream can be read by others than this machine
+    #[arg(long, conflicts_with = "tls_certificate", help_heading = SECURITY)]
+    pub plain: bool,
+}
 
 /// How a stream is protected, and what is to be said about that.
 #[derive(Clone, Debug)]
-pub(crate) struct SecurityPlan {
-    pub(crate) security: Security,
-    pub(crate) warnings: Vec<String>,
+pub struct SecurityPlan {
+    /// How connections are made.
+    pub security: Security,
+    /// For the user.
+    pub warnings: Vec<String>,
 }
 
 /// A stream that cannot be protected as asked for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum SecurityError {
+pub enum SecurityError {
+    /// It would be open to others.
     #[error(
         "{0} can be reached by others than this machine: protect the stream with --tls-certificate, --tls-key and \
          --tls-authority, or say --plain to have it open to whoever is on the way"
     )]
     Open(Address),
+    /// The files are not good.
     #[error(transparent)]
     Files(#[from] TlsFileError),
+    /// The other end has no name.
     #[error("{0} (--tls-server-name)")]
     Setup(#[from] TlsSetupError),
 }
@@ -36,7 +61,7 @@ impl SecurityPlan {
     ///
     /// # Errors
     /// [`SecurityError`] says which option to add or which file to mend.
-    pub(crate) fn of_source(
+    pub fn of_source(
         args: TlsArgs,
         server_name: Option<PeerName>,
         to: &Address,
@@ -51,7 +76,7 @@ impl SecurityPlan {
     ///
     /// # Errors
     /// As above.
-    pub(crate) fn of_destination(
+    pub fn of_destination(
         args: TlsArgs,
         peer_name: Option<PeerName>,
         listen: &Address,

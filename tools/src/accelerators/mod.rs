@@ -12,14 +12,14 @@ use pageferry_accel::queue::{Accelerator, Provenance};
 
 use crate::accelerator_name::AcceleratorName;
 use crate::codecs::Codecs;
+use crate::device::DevicePlan;
 use crate::host;
-use crate::plan::DevicePlan;
 use optional::Optional;
 
 /// An accelerator that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: {reason}; add cpu to the list to go on without it")]
-pub(crate) struct AcceleratorError {
+pub struct AcceleratorError {
     pub(crate) name: String,
     pub(crate) reason: String,
 }
@@ -28,7 +28,7 @@ pub(crate) struct AcceleratorError {
 ///
 /// # Errors
 /// [`AcceleratorError`] for the first that cannot be had; with the CPU in the list it is left out, and `warn` is told.
-pub(crate) fn choose(
+pub fn choose(
     plan: &DevicePlan,
     codecs: Codecs,
     warn: &dyn Fn(&str),
