@@ -1,9 +1,10 @@
 //! How often the data path went round an obstacle: the same counts at both ends.
 
 use pageferry_accel::request::Detours;
+use serde::{Deserialize, Serialize};
 
 /// How often the data path went round an obstacle, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fallbacks {
     /// Pages sent raw since a delta method had no baseline for them.
     pub no_baseline_pages: u64,
@@ -56,6 +57,19 @@ impl Fallbacks {
 
     /// Adds the counts of another attempt.
     pub(crate) fn absorb(&mut self, other: &Self) {
+        let more = other.fields().map(|(_, count)| count);
+        self.fields_mut().into_iter().zip(more).for_each(|(count, more)| *count += more);
+    }
+
+    /// Every reason by its field's name, with its count.
+    #[must_use]
+    pub fn fields(mut self) -> [(&'static str, u64); FIELDS.len()] {
+        let mut counts = self.fields_mut().into_iter();
+        FIELDS.map(|name| (name, counts.next().map_or(0, |count| *count)))
+    }
+
+    /// In the order of [`FIELDS`].
+    fn fields_mut(&mut self) -> [&mut u64; FIELDS.len()] {
         let Self {
             no_baseline_pages,
             overflow_pages,
@@ -71,24 +85,40 @@ impl Fallbacks {
             quarantined_queues,
             probes,
             readmitted_queues,
-        } = other;
-        for (count, more) in [
-            (&mut self.no_baseline_pages, no_baseline_pages),
-            (&mut self.overflow_pages, overflow_pages),
-            (&mut self.did_not_shrink_pages, did_not_shrink_pages),
-            (&mut self.page_faults_resumed, page_faults_resumed),
-            (&mut self.page_faults_on_cpu, page_faults_on_cpu),
-            (&mut self.copied_pages, copied_pages),
-            (&mut self.queue_full_requests, queue_full_requests),
-            (&mut self.queue_gone_requests, queue_gone_requests),
-            (&mut self.device_failed_requests, device_failed_requests),
-            (&mut self.deadline_requests, deadline_requests),
-            (&mut self.misdecoded_requests, misdecoded_requests),
-            (&mut self.quarantined_queues, quarantined_queues),
-            (&mut self.probes, probes),
-            (&mut self.readmitted_queues, readmitted_queues),
-        ] {
-            *count += more;
-        }
+        } = self;
+        [
+            no_baseline_pages,
+            overflow_pages,
+            did_not_shrink_pages,
+            page_faults_resumed,
+            page_faults_on_cpu,
+            copied_pages,
+            queue_full_requests,
+            queue_gone_requests,
+            device_failed_requests,
+            deadline_requests,
+            misdecoded_requests,
+            quarantined_queues,
+            probes,
+            readmitted_queues,
+        ]
     }
 }
+
+/// The names of the fields, in their order.
+const FIELDS: [&str; 14] = [
+    "no_baseline_pages",
+    "overflow_pages",
+    "did_not_shrink_pages",
+    "page_faults_resumed",
+    "page_faults_on_cpu",
+    "copied_pages",
+    "queue_full_requests",
+    "queue_gone_requests",
+    "device_failed_requests",
+    "deadline_requests",
+    "misdecoded_requests",
+    "quarantined_queues",
+    "probes",
+    "readmitted_queues",
+];

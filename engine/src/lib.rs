@@ -13,6 +13,7 @@ struct Readme;
 
 mod batcher;
 pub mod connection;
+mod digest;
 pub mod dirty;
 mod dispatcher;
 pub mod fallbacks;

@@ -79,22 +79,8 @@ struct MethodName(Method);
 
 /// Why pages or requests went another way than asked for, and how many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FallbackCounts {
-    pub(crate) no_baseline_pages: u64,
-    pub(crate) overflow_pages: u64,
-    pub(crate) did_not_shrink_pages: u64,
-    pub(crate) page_faults_resumed: u64,
-    pub(crate) page_faults_on_cpu: u64,
-    pub(crate) copied_pages: u64,
-    pub(crate) queue_full_requests: u64,
-    pub(crate) queue_gone_requests: u64,
-    pub(crate) device_failed_requests: u64,
-    pub(crate) deadline_requests: u64,
-    pub(crate) misdecoded_requests: u64,
-    pub(crate) quarantined_queues: u64,
-    pub(crate) probes: u64,
-    pub(crate) readmitted_queues: u64,
-}
+#[serde(transparent)]
+pub struct FallbackCounts(Fallbacks);
 
 /// What the cache of baselines did, in pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,92 +180,46 @@ impl From<MethodName> for String {
     }
 }
 
+impl From<Fallbacks> for FallbackCounts {
+    fn from(counts: Fallbacks) -> Self {
+        Self(counts)
+    }
+}
+
 impl FallbackCounts {
     /// Every reason by its field's name, with its count.
-    pub(crate) fn fields(&self) -> [(&'static str, u64); 14] {
-        [
-            ("no_baseline_pages", self.no_baseline_pages),
-            ("overflow_pages", self.overflow_pages),
-            ("did_not_shrink_pages", self.did_not_shrink_pages),
-            ("page_faults_resumed", self.page_faults_resumed),
-            ("page_faults_on_cpu", self.page_faults_on_cpu),
-            ("copied_pages", self.copied_pages),
-            ("queue_full_requests", self.queue_full_requests),
-            ("queue_gone_requests", self.queue_gone_requests),
-            ("device_failed_requests", self.device_failed_requests),
-            ("deadline_requests", self.deadline_requests),
-            ("misdecoded_requests", self.misdecoded_requests),
-            ("quarantined_queues", self.quarantined_queues),
-            ("probes", self.probes),
-            ("readmitted_queues", self.readmitted_queues),
-        ]
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.fields().into_iter()
     }
 
     /// Why pages were sent raw, where that occurred.
     pub fn of_pages(&self) -> impl Iterator<Item = (&'static str, u64)> {
         occurred([
-            ("without a baseline", self.no_baseline_pages),
-            ("whose delta did not fit", self.overflow_pages),
-            ("that did not shrink", self.did_not_shrink_pages),
+            ("without a baseline", self.0.no_baseline_pages),
+            ("whose delta did not fit", self.0.overflow_pages),
+            ("that did not shrink", self.0.did_not_shrink_pages),
         ])
     }
 
     /// What went wrong with devices, where that occurred. A full queue is not wrong: it is what a fast scan meets.
     pub fn of_devices(&self) -> impl Iterator<Item = (&'static str, u64)> {
         occurred([
-            ("requests whose queue was gone", self.queue_gone_requests),
-            ("requests that failed and went to another", self.device_failed_requests),
-            ("requests that met their deadline and went to another", self.deadline_requests),
-            ("requests that were decoded wrongly and went to another", self.misdecoded_requests),
-            ("queues put into quarantine", self.quarantined_queues),
-            ("probes of queues in quarantine", self.probes),
-            ("queues readmitted", self.readmitted_queues),
-            ("page faults after which a device went on", self.page_faults_resumed),
-            ("page faults after which the CPU went on", self.page_faults_on_cpu),
-            ("pages copied for a device", self.copied_pages),
+            ("requests whose queue was gone", self.0.queue_gone_requests),
+            ("requests that failed and went to another", self.0.device_failed_requests),
+            ("requests that met their deadline and went to another", self.0.deadline_requests),
+            ("requests that were decoded wrongly and went to another", self.0.misdecoded_requests),
+            ("queues put into quarantine", self.0.quarantined_queues),
+            ("probes of queues in quarantine", self.0.probes),
+            ("queues readmitted", self.0.readmitted_queues),
+            ("page faults after which a device went on", self.0.page_faults_resumed),
+            ("page faults after which the CPU went on", self.0.page_faults_on_cpu),
+            ("pages copied for a device", self.0.copied_pages),
         ])
     }
 }
 
 fn occurred<const N: usize>(reasons: [(&'static str, u64); N]) -> impl Iterator<Item = (&'static str, u64)> {
     reasons.into_iter().filter(|&(_, count)| count > 0)
-}
-
-impl From<Fallbacks> for FallbackCounts {
-    fn from(counts: Fallbacks) -> Self {
-        let Fallbacks {
-            no_baseline_pages,
-            overflow_pages,
-            did_not_shrink_pages,
-            page_faults_resumed,
-            page_faults_on_cpu,
-            copied_pages,
-            queue_full_requests,
-            queue_gone_requests,
-            device_failed_requests,
-            deadline_requests,
-            misdecoded_requests,
-            quarantined_queues,
-            probes,
-            readmitted_queues,
-        } = counts;
-        Self {
-            no_baseline_pages,
-            overflow_pages,
-            did_not_shrink_pages,
-            page_faults_resumed,
-            page_faults_on_cpu,
-            copied_pages,
-            queue_full_requests,
-            queue_gone_requests,
-            device_failed_requests,
-            deadline_requests,
-            misdecoded_requests,
-            quarantined_queues,
-            probes,
-            readmitted_queues,
-        }
-    }
 }
 
 impl From<BaselineCounters> for BaselineCounts {

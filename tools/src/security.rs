@@ -7,10 +7,12 @@ use pageferry_engine::transport::tls::{PeerName, TlsFileError, TlsFiles, TlsRole
 use pageferry_engine::transport::{Address, Dialer, Security};
 use serde::{Serialize, Serializer};
 
-use crate::warnings::NOT_ENCRYPTED;
-
 /// The heading that these options stand under.
 pub(crate) const SECURITY: &str = "Security";
+
+/// For a stream that others may read.
+const NOT_ENCRYPTED: &str = "the stream is plain TCP and not encrypted: whoever is on the way can read and change the guest's memory; use \
+     --tls-certificate, --tls-key and --tls-authority instead of --plain";
 
 /// The options that say it.
 #[derive(Debug, Clone, Args)]

@@ -10,10 +10,6 @@ use crate::methods::MethodMix;
 use crate::outcome::Outcome;
 use crate::plan::Transfer;
 
-/// For a stream that others may read.
-pub(crate) const NOT_ENCRYPTED: &str = "the stream is plain TCP and not encrypted: whoever is on the way can read and change the guest's memory; use \
-     --tls-certificate, --tls-key and --tls-authority instead of --plain";
-
 /// For figures of a build that is not made for speed.
 pub(crate) const DEBUG_BUILD: &str = "accelbench was built without optimization: build it with --release";
 

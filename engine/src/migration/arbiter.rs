@@ -9,10 +9,10 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::digest::sha256;
 use crate::frame::End;
 use crate::handshake::MigrationId;
 use crate::text;
-use crate::transport::sha256;
 
 /// Gives the guest of every switchover to one end.
 pub trait Arbiter: Send + Sync {

@@ -8,12 +8,12 @@ use pageferry_accel::queue::Accelerator;
 
 use super::{ReceiveError, Receiver};
 use crate::connection::Connection;
+use crate::connection::PeerIdentity;
 use crate::frame::{ChecksumSet, MAX_PAGES};
 use crate::handshake::{
     self, Answer, Capabilities, Channels, HandshakeError, Mismatch, Offer, Refusal, agree,
 };
 use crate::regions::Regions;
-use crate::transport::PeerIdentity;
 use crate::vm::Machine;
 
 /// A migration that has made its offer and waits for the answer.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -15,25 +14,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::reception::{Door, Reception};
+use super::reception::{Door, PeerLimits, Reception, Shared};
 use super::tls::{TlsServer, TlsSetupError};
 use super::{Address, Listen, Rejections, Security, TransportError};
 use crate::connection::Connection;
-
-/// What peers are held to before they are authenticated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerLimits {
-    /// How many may wait to be authenticated at once. One more has the one turned away that is silent for longest, or, if
-    /// none is silent, the one that came first: who does its part is through in milliseconds.
-    pub pending: usize,
-    /// How long the whole of it may take.
-    pub handshake: Duration,
-    /// How much one may send meanwhile.
-    pub bytes: usize,
-    /// How many may wait for [`Listen::accept`] afterwards; more stay in the system's own queue. Without TLS there is
-    /// nobody to authenticate, and this is the only limit.
-    pub ready: usize,
-}
 
 /// Waits for connections at an address and authenticates their peers, all at once and on a thread of its own.
 ///
@@ -66,23 +50,10 @@ pub enum ListenError {
     Tls(#[from] TlsSetupError),
 }
 
-/// How the listener and its thread reach each other.
-pub(super) struct Shared {
-    pub(super) stop: AtomicBool,
-    /// Readable when the thread has something to look at.
-    pub(super) bell: OwnedFd,
-}
-
 /// The file of a Unix socket, as it was when it was made.
 struct SocketFile {
     path: PathBuf,
     number: Option<(u64, u64)>,
-}
-
-impl Default for PeerLimits {
-    fn default() -> Self {
-        Self { pending: 64, handshake: Duration::from_secs(10), bytes: 64 << 10, ready: 64 }
-    }
 }
 
 impl Listener {
@@ -159,13 +130,6 @@ impl Drop for Listener {
         if let Some(file) = self.file.take() {
             file.remove();
         }
-    }
-}
-
-impl Shared {
-    pub(super) fn ring(&self) {
-        // A bell that cannot be rung any more has been rung often enough.
-        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
     }
 }
 

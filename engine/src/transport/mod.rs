@@ -11,7 +11,6 @@ use crate::connection::Connection;
 
 mod address;
 mod dialer;
-mod identity;
 mod listener;
 mod reception;
 mod rejection;
@@ -20,13 +19,10 @@ pub mod tls;
 
 pub use address::{Address, NoAddress};
 pub use dialer::{DialError, Dialer};
-pub use identity::PeerIdentity;
-pub use listener::{ListenError, Listener, PeerLimits};
+pub use listener::{ListenError, Listener};
+pub use reception::PeerLimits;
 pub use rejection::{Rejection, Rejections};
-pub use socket::DEAD_PEER;
-pub(crate) use socket::configure_tcp;
 pub use tls::Security;
-pub(crate) use tls::sha256;
 
 /// Makes new connections to the destination.
 pub trait Dial: Send {

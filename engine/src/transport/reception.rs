@@ -3,25 +3,46 @@
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use rustix::event::{PollFd, PollFlags};
 
-use super::listener::{PeerLimits, Shared};
 use super::socket::{Socket, wait_for_any};
 use super::tls::{Handshake, Step, TlsError, TlsServer};
 use super::{Rejection, Rejections};
 use crate::connection::Connection;
 
+/// What peers are held to before they are authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerLimits {
+    /// How many may wait to be authenticated at once. One more has the one turned away that is silent for longest, or, if
+    /// none is silent, the one that came first: who does its part is through in milliseconds.
+    pub pending: usize,
+    /// How long the whole of it may take.
+    pub handshake: Duration,
+    /// How much one may send meanwhile.
+    pub bytes: usize,
+    /// How many may wait for [`Listen::accept`](super::Listen::accept) afterwards; more stay in the system's own queue. Without TLS there is
+    /// nobody to authenticate, and this is the only limit.
+    pub ready: usize,
+}
+
 /// The socket at which peers arrive; it never waits.
 pub(super) enum Door {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+/// How the listener and its thread reach each other.
+pub(super) struct Shared {
+    pub(super) stop: AtomicBool,
+    /// Readable when the thread has something to look at.
+    pub(super) bell: OwnedFd,
 }
 
 /// Everything that the thread works on.
@@ -68,6 +89,19 @@ const AT_ONCE: usize = 32;
 
 /// How long the door stays closed when the system has no room for another peer.
 const PAUSE: Duration = Duration::from_millis(100);
+
+impl Default for PeerLimits {
+    fn default() -> Self {
+        Self { pending: 64, handshake: Duration::from_secs(10), bytes: 64 << 10, ready: 64 }
+    }
+}
+
+impl Shared {
+    pub(super) fn ring(&self) {
+        // A bell that cannot be rung any more has been rung often enough.
+        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+    }
+}
 
 impl Reception {
     pub(super) fn new(

@@ -1,26 +1,15 @@
 //! A connected socket of either kind, as the transports need it: calls that never wait, and waits that end.
 
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg, sockopt};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 
-use crate::connection::Connection;
-
-/// After so long without a word from the peer's system the kernel gives a TCP connection up, unless its reads and writes
-/// have a timeout of their own, which then counts here too.
-pub const DEAD_PEER: Duration = Duration::from_secs(60);
-
-/// An idle TCP connection is probed after this time,
-const PROBE_AFTER: Duration = Duration::from_secs(15);
-/// then as often,
-const PROBE_EVERY: Duration = Duration::from_secs(5);
-/// and is given up after so many probes without an answer, if [`DEAD_PEER`] has passed.
-const PROBES: u32 = 9;
+use crate::connection::{Connection, configure_tcp};
 
 /// A connected socket.
 #[derive(Debug)]
@@ -115,38 +104,32 @@ pub(super) fn wait_for_any(set: &mut [PollFd<'_>], deadline: Option<Instant>) ->
     }
 }
 
-/// Small frames go at once, reads and writes end, and so does a connection whose peer is dead.
-pub(crate) fn configure_tcp(stream: &TcpStream, timeout: Option<Duration>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(timeout)?;
-    stream.set_write_timeout(timeout)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
-    sockopt::set_tcp_keepintvl(stream, PROBE_EVERY)?;
-    sockopt::set_tcp_keepcnt(stream, PROBES)?;
-    // Where this is set, it decides when probes, unacknowledged bytes and a closed window have lasted too long.
-    let dead = timeout.unwrap_or(DEAD_PEER).as_millis().clamp(1000, i32::MAX.unsigned_abs().into());
-    sockopt::set_tcp_user_timeout(stream, u32::try_from(dead).unwrap_or(u32::MAX))?;
-    Ok(())
+/// A socket that is read and written without waiting.
+pub(super) struct Now<'a>(pub(super) &'a Socket);
+
+impl Read for Now<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.receive_now(buffer)
+    }
+}
+
+impl Write for Now<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send_now(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.send_now(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
     use super::*;
-
-    #[test]
-    fn the_kernel_watches_for_a_peer_that_is_dead() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        for (timeout, dead_ms) in [(None, 60_000), (Some(Duration::from_secs(7)), 7000)] {
-            configure_tcp(&stream, timeout).unwrap();
-            assert!(sockopt::socket_keepalive(&stream).unwrap());
-            assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), PROBE_AFTER);
-            assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), dead_ms);
-        }
-    }
 
     #[test]
     fn a_wait_for_what_never_comes_ends() {

@@ -77,10 +77,10 @@ fn fields(outcome: &Outcome) -> [String; HEAD.len()] {
         outcome.request_us.p99.to_string(),
         outcome.request_us.max.to_string(),
         list(&mut outcome.pages_by_method.iter()),
-        list(&mut outcome.fallbacks.fields().into_iter()),
+        list(&mut outcome.fallbacks.fields()),
         outcome.verified.map(|verified| verified.to_string()).unwrap_or_default(),
         outcome.runs.len().to_string(),
-        list(&mut outcome.destination_fallbacks.fields().into_iter()),
+        list(&mut outcome.destination_fallbacks.fields()),
         list(&mut outcome.accelerators.iter().map(requests)),
         list(&mut outcome.destination_accelerators.iter().map(requests)),
     ]

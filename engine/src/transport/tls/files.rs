@@ -14,8 +14,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::{Tls, provider};
+use crate::connection::PeerIdentity;
 use crate::text::harmless;
-use crate::transport::PeerIdentity;
 
 /// Where a side's certificate, its key and the authority of the other side are. All are in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]

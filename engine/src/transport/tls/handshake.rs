@@ -1,6 +1,6 @@
 //! A peer that is being authenticated: bytes go to and fro as the socket has them, and nothing waits.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io;
 use std::net::Shutdown;
 use std::time::Duration;
 
@@ -8,9 +8,8 @@ use rustix::event::PollFlags;
 use rustls::Connection as Session;
 
 use super::{TlsError, stream};
-use crate::connection::Connection;
-use crate::transport::PeerIdentity;
-use crate::transport::socket::Socket;
+use crate::connection::{Connection, PeerIdentity};
+use crate::transport::socket::{Now, Socket};
 
 /// A connection whose peer is not authenticated yet.
 pub(in crate::transport) struct Handshake {
@@ -118,28 +117,5 @@ impl Handshake {
             return Err(TlsError::TooLarge(self.max_bytes));
         }
         Ok(true)
-    }
-}
-
-/// A socket that is read and written without waiting.
-pub(super) struct Now<'a>(pub(super) &'a Socket);
-
-impl Read for Now<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.receive_now(buffer)
-    }
-}
-
-impl Write for Now<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.send_now(&[IoSlice::new(bytes)])
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.send_now(slices)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -20,14 +20,15 @@ use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, Tls13CipherSuite};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::ServerName;
 
 pub use error::TlsError;
 pub use files::{TlsFileError, TlsFiles, TlsRole};
 pub(super) use handshake::{Handshake, Step};
 
-use super::{Address, PeerIdentity};
+use super::Address;
+use crate::connection::PeerIdentity;
 use verify::NamedClients;
 
 /// How connections are protected.
@@ -198,25 +199,9 @@ fn provider() -> CryptoProvider {
     }
 }
 
-/// By the library that does the rest of it.
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    const SUITE: &Tls13CipherSuite =
-        ring::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().expect("a suite of TLS 1.3");
-    let mut digest = [0; 32];
-    digest.copy_from_slice(SUITE.common.hash_provider.hash(bytes).as_ref());
-    digest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_fingerprint_is_the_sha_256_of_the_bytes() {
-        // FIPS 180-2, B.1.
-        let hex: String = sha256(b"abc").iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    }
 
     #[test]
     fn names_are_dns_names_and_addresses() {

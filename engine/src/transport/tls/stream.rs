@@ -13,10 +13,9 @@ use rustix::event::PollFlags;
 use rustls::Connection as Session;
 
 use super::TlsError;
-use super::handshake::Now;
 use crate::connection::Connection;
-use crate::transport::PeerIdentity;
-use crate::transport::socket::Socket;
+use crate::connection::PeerIdentity;
+use crate::transport::socket::{Now, Socket};
 
 /// How much is read from the system at once.
 const READ_BYTES: usize = 256 << 10;

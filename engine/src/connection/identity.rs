@@ -4,7 +4,7 @@ use std::fmt;
 
 use rustls_pki_types::CertificateDer;
 
-use super::tls::sha256;
+use crate::digest::sha256;
 use crate::text::{MAX_TEXT_BYTES, bounded, harmless};
 
 /// Who is at the other end of a connection: the certificate that it proved to have the key of.

@@ -1,12 +1,17 @@
 //! One connection between the two ends: a byte stream in two halves.
 
+mod identity;
+mod tcp;
+
 use std::io::{self, BufReader, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::transport::{PeerIdentity, configure_tcp};
+pub use identity::PeerIdentity;
+pub use tcp::DEAD_PEER;
+pub(crate) use tcp::configure_tcp;
 
 /// A connection, whatever it runs over.
 ///
@@ -36,7 +41,7 @@ impl Connection {
     /// Over TCP, without delay for small frames; a read or write that takes longer than `timeout` fails.
     ///
     /// The kernel watches the peer's system meanwhile, and gives the connection up if it is dead: after `timeout` without
-    /// a sign of it, or after [`DEAD_PEER`](crate::transport::DEAD_PEER) if there is none. An idle connection is probed for
+    /// a sign of it, or after [`DEAD_PEER`] if there is none. An idle connection is probed for
     /// that from 15 s on, every 5 s.
     ///
     /// # Errors
