@@ -81,7 +81,7 @@ fn a_fault_at_any_place_leaves_one_guest_whole_or_says_who_must_look() {
         let number = first + number;
         let (name, direction, offset) = places[number / 2 / faults.len()];
         let what = &faults[number / 2 % faults.len()];
-        let within = if number % 2 == 0 { 0 } else { 7 };
+        let within = if number.is_multiple_of(2) { 0 } else { 7 };
         Scene {
             plan: Plan { seed: 1, ..Plan::clean() }.with(0, direction, offset + within, what.clone()),
             has_arbiter: number / 2 % 3 == 1,
