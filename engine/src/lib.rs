@@ -13,6 +13,7 @@ struct Readme;
 
 mod batcher;
 pub mod connection;
+mod deadline;
 mod digest;
 pub mod dirty;
 mod dispatcher;

@@ -14,11 +14,18 @@ pub struct Patience {
     pub connect: Duration,
     /// For a connection that broke to be made anew. Zero: not at all.
     pub recovery: Duration,
+    /// For the other end to do its part in the switchover, and to say so, once the pages are there: the source's to send the
+    /// device state, the destination's to load it, and to run the guest. It may be busy for so long, but not longer.
+    pub handover: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), recovery: Duration::from_secs(30) }
+        Self {
+            connect: Duration::from_secs(10),
+            recovery: Duration::from_secs(30),
+            handover: Duration::from_secs(60),
+        }
     }
 }
 

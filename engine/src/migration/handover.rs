@@ -11,6 +11,7 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::connection::{Connection, Writer};
+use crate::deadline::Deadline;
 use crate::dirty::PackedPages;
 use crate::frame::MAX_REASON_BYTES;
 use crate::receiver::Confirmed;
@@ -65,14 +66,46 @@ pub enum HandoverError {
         /// What is possible.
         max: u32,
     },
+    /// Something came all the time, and never what was due.
+    #[error(
+        "the other end was heard for {} s, and did not say {expected}: see what keeps it busy, or have more patience with it",
+        .within.as_secs_f64()
+    )]
+    Late {
+        /// How long it was waited for.
+        within: Duration,
+        /// What was due.
+        expected: &'static str,
+    },
     /// It has no place here.
-    #[error("the other end said \"{said}\" where {expected} was due")]
+    #[error("the other end said \"{said}\" when it was to say {expected}")]
     OutOfTurn {
         /// What it said.
         said: &'static str,
         /// What would have had its place.
         expected: &'static str,
     },
+}
+
+/// The longest word, which is the reason of an end that gives up.
+const WORD_BYTES: u32 = 1024;
+
+/// What the other end is to say next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Due {
+    /// For errors.
+    pub(super) expected: &'static str,
+    /// The longest that it can be.
+    pub(super) max_bytes: u32,
+    /// How long the other end is heard.
+    pub(super) within: Duration,
+}
+
+impl Due {
+    /// A message that is a word, or the reason why it cannot be said.
+    pub(super) const fn word(expected: &'static str, within: Duration) -> Self {
+        Self { expected, max_bytes: WORD_BYTES, within }
+    }
 }
 
 const MAGIC: [u8; 4] = *b"PFRS";
@@ -141,6 +174,23 @@ impl Message {
         }
     }
 
+    /// Writes the message to an end that has so much time to take it.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), and [`HandoverError::Late`].
+    pub(super) fn write_within(
+        &self,
+        stream: &mut impl Write,
+        within: Duration,
+    ) -> Result<(), HandoverError> {
+        let mut stream = Deadline::after(within, stream);
+        let written = self.write(&mut stream);
+        if stream.is_missed() {
+            return Err(HandoverError::Late { within, expected: "that it takes what it is sent" });
+        }
+        written
+    }
+
     /// Writes the message.
     ///
     /// # Errors
@@ -156,16 +206,19 @@ impl Message {
         Ok(stream.flush()?)
     }
 
-    /// Reads the next message that is more than a sign of life, of at most `max` bytes. Memory is taken as bytes arrive, not as
-    /// they are announced.
+    /// Reads the next message that is more than a sign of life, and is `due`. Memory is taken as bytes arrive, not as they are
+    /// announced.
     ///
     /// # Errors
-    /// [`HandoverError`] if the connection fails or ends, or what comes is no message.
-    pub(super) fn read(stream: &mut impl Read, max: u32) -> Result<Self, HandoverError> {
+    /// [`HandoverError`] if the connection fails or ends, what comes is no message, or it does not come in time.
+    pub(super) fn read(stream: &mut impl Read, due: Due) -> Result<Self, HandoverError> {
+        let Due { expected, max_bytes, within } = due;
+        let mut stream = Deadline::after(within, stream);
         loop {
-            let message = Self::read_any(stream, max)?;
-            if message != Self::Alive {
-                return Ok(message);
+            match Self::read_any(&mut stream, max_bytes) {
+                Ok(Self::Alive) => {}
+                Err(_) if stream.is_missed() => return Err(HandoverError::Late { within, expected }),
+                other => return other,
             }
         }
     }
@@ -256,6 +309,10 @@ mod tests {
 
     use super::*;
 
+    fn due(max_bytes: u32) -> Due {
+        Due { max_bytes, ..Due::word("anything", Duration::MAX) }
+    }
+
     fn messages() -> Vec<Message> {
         let confirmed = Confirmed { rounds: 3, pages: PackedPages::new(vec![1, u64::MAX]) };
         vec![
@@ -281,7 +338,7 @@ mod tests {
     fn every_message_arrives_as_it_was_sent_behind_signs_of_life() {
         for message in messages() {
             let bytes = [written(&Message::Alive), written(&message)].concat();
-            assert_eq!(Message::read(&mut &bytes[..], 1000).unwrap(), message);
+            assert_eq!(Message::read(&mut &bytes[..], due(1000)).unwrap(), message);
         }
     }
 
@@ -302,7 +359,7 @@ mod tests {
             [("receiving", Message::Receiving { attempt: 1, confirmed }), ("go", Message::Go)]
         {
             assert_eq!(written(&message), dump(name), "{name}");
-            assert_eq!(Message::read(&mut &dump(name)[..], 100).unwrap(), message);
+            assert_eq!(Message::read(&mut &dump(name)[..], due(100)).unwrap(), message);
         }
     }
 
@@ -310,8 +367,27 @@ mod tests {
     fn a_message_longer_than_allowed_is_refused_before_it_is_read() {
         let mut bytes = written(&Message::State(vec![7; 1000]));
         bytes.truncate(12);
-        let error = Message::read(&mut &bytes[..], 999).unwrap_err();
+        let error = Message::read(&mut &bytes[..], due(999)).unwrap_err();
         assert!(matches!(error, HandoverError::TooLong { bytes: 1000, max: 999 }), "{error}");
+    }
+
+    #[test]
+    fn signs_of_life_alone_are_heard_for_so_long_and_not_for_ever() {
+        let alive = written(&Message::Alive);
+        let mut endless = Endless(alive.clone().into_iter().cycle());
+        let due = Due::word("that it is ready", Duration::from_millis(50));
+        let error = Message::read(&mut endless, due).unwrap_err();
+        assert!(matches!(error, HandoverError::Late { .. }), "{error}");
+        assert!(error.to_string().contains("0.05 s, and did not say that it is ready"), "{error}");
+    }
+
+    struct Endless<I>(I);
+
+    impl<I: Iterator<Item = u8>> Read for Endless<I> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            buffer.iter_mut().zip(&mut self.0).for_each(|(to, from)| *to = from);
+            Ok(buffer.len())
+        }
     }
 
     #[test]
@@ -320,7 +396,7 @@ mod tests {
         bytes.truncate(13);
         bytes[4] = 4;
         bytes.extend_from_slice(&crc32c(&bytes).to_le_bytes());
-        assert!(matches!(Message::read(&mut &bytes[..], 9), Err(HandoverError::Malformed(_))));
+        assert!(matches!(Message::read(&mut &bytes[..], due(9)), Err(HandoverError::Malformed(_))));
     }
 
     proptest! {
@@ -331,7 +407,7 @@ mod tests {
             let mut bytes = written(&messages()[which]);
             let at = at.index(bytes.len());
             if cut { bytes.truncate(at) } else { bytes[at] ^= flip }
-            prop_assert!(Message::read(&mut &bytes[..], 2000).is_err());
+            prop_assert!(Message::read(&mut &bytes[..], due(2000)).is_err());
         }
     }
 }

@@ -23,7 +23,11 @@ use pageferry_tests::watchdog::Watchdog;
 /// Pages of each of the guest's two regions.
 const PAGES: u64 = 1000;
 
-const PATIENCE: Patience = Patience { connect: Duration::from_secs(2), recovery: Duration::from_secs(2) };
+const PATIENCE: Patience = Patience {
+    connect: Duration::from_secs(2),
+    recovery: Duration::from_secs(2),
+    handover: Duration::from_secs(10),
+};
 
 /// Both ends of a migration that is about to begin.
 struct Scene {

@@ -9,11 +9,8 @@ use crate::migration::arbiter::Switchover;
 use crate::migration::course::{Course, Halt};
 use crate::migration::error::MigrationError;
 use crate::migration::handle::Completed;
-use crate::migration::handover::{Message, while_alive};
+use crate::migration::handover::{Due, Message, while_alive};
 use crate::migration::state::{Happening, State, millis};
-
-/// The longest text of a source that gives up.
-const WORD_BYTES: u32 = 1024;
 
 impl Destination {
     /// Takes the device state, loads it, and runs the guest when the source says so.
@@ -25,10 +22,12 @@ impl Destination {
         self.still_since = Instant::now();
         course.enter(State::Switchover);
         course.halt_connections(std::slice::from_ref(connection))?;
-        let state = match Message::read(connection, self.config.max_state_bytes.max(WORD_BYTES))? {
+        let word = self.due("what the state of the devices is");
+        let due = Due { max_bytes: self.config.max_state_bytes.max(word.max_bytes), ..word };
+        let state = match Message::read(connection, due)? {
             Message::State(state) => state,
             Message::GiveUp(reason) => return Err(MigrationError::peer(End::Source, reason)),
-            other => return Err(other.out_of_turn("the device state").into()),
+            other => return Err(other.out_of_turn(due.expected).into()),
         };
         let loaded = while_alive(connection, || self.vm.load_state(&state));
         loaded.map_err(MigrationError::vm("load the state of its devices"))?;
@@ -43,12 +42,22 @@ impl Destination {
     /// Says that this end is ready, and hears what the source has decided.
     pub(super) fn ask(&self, connection: &mut Connection) -> Result<Word, MigrationError> {
         Message::Ready.write(connection)?;
-        match Message::read(connection, WORD_BYTES)? {
+        let due = self.due("whether the guest is given");
+        match Message::read(connection, due)? {
             Message::Go => Ok(Word::Go),
             Message::Back => Ok(Word::Back),
             Message::GiveUp(reason) => Err(MigrationError::peer(End::Source, reason)),
-            other => Err(other.out_of_turn("the guest").into()),
+            other => Err(other.out_of_turn(due.expected).into()),
         }
+    }
+
+    const fn due(&self, expected: &'static str) -> Due {
+        Due::word(expected, self.config.patience.handover)
+    }
+
+    /// Hears a source out that was told that the guest runs; says whether it has heard that.
+    fn is_heard(&self, connection: &mut Connection) -> bool {
+        matches!(Message::read(connection, self.due("that it has heard so")), Ok(Message::Bye))
     }
 
     /// The guest is given: it runs here, unless the arbiter has given it to the source.
@@ -67,8 +76,7 @@ impl Destination {
         let completed = Completed { downtime, expected_downtime: downtime, snapshot: course.snapshot() };
         course.end(State::Completed, Happening::Completed { downtime_ms: millis(downtime) });
         let heard = told.is_some_and(|told| told.is_ok())
-            && connection
-                .is_some_and(|connection| matches!(Message::read(connection, WORD_BYTES), Ok(Message::Bye)));
+            && connection.is_some_and(|connection| self.is_heard(connection));
         if !heard {
             self.answer_questions(course);
         }
@@ -100,9 +108,7 @@ impl Destination {
             };
             let Ok(mut receiver) = self.accept(incoming) else { continue };
             let connection = receiver.first_connection();
-            if Message::Running.write(connection).is_ok()
-                && matches!(Message::read(connection, WORD_BYTES), Ok(Message::Bye))
-            {
+            if Message::Running.write(connection).is_ok() && self.is_heard(connection) {
                 return;
             }
         }

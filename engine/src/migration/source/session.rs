@@ -7,7 +7,7 @@ use crate::connection::Connection;
 use crate::frame::End;
 use crate::migration::course::Course;
 use crate::migration::error::MigrationError;
-use crate::migration::handover::Message;
+use crate::migration::handover::{Due, Message};
 use crate::migration::state::{Happening, State};
 use crate::receiver::Confirmed;
 use crate::sender::{Outgoing, Sender, SenderConfig};
@@ -112,7 +112,8 @@ impl Source {
     /// Asks a destination what it has of the attempt that broke off; says how many pages need not be sent again.
     fn take_up(&mut self, session: u32, connection: &mut Connection) -> Result<u64, MigrationError> {
         let before = self.pending.count();
-        match Message::read(connection, standing_bytes(self.ram.pages()))? {
+        let due = self.standing("what it has of the migration");
+        match Message::read(connection, due)? {
             Message::Receiving { attempt, confirmed } if attempt == session => self.strike_off(&confirmed),
             // It speaks of an attempt that never sent a page.
             Message::Receiving { .. } => {}
@@ -120,9 +121,15 @@ impl Source {
             // since then is pending already, if this word is lost and has to be given again.
             Message::Ready => Message::Back.write(connection)?,
             Message::Failure(reason) => return Err(MigrationError::peer(End::Destination, reason)),
-            other => return Err(other.out_of_turn("what it has of the migration").into()),
+            other => return Err(other.out_of_turn(due.expected).into()),
         }
         Ok(before - self.pending.count())
+    }
+
+    /// A destination's word on what it has, which grows with the guest.
+    pub(super) fn standing(&self, expected: &'static str) -> Due {
+        let max_bytes = u32::try_from(self.ram.pages().div_ceil(64) * 8 + 1024).unwrap_or(u32::MAX);
+        Due { max_bytes, ..Due::word(expected, self.config.patience.handover) }
     }
 
     fn strike_off(&mut self, confirmed: &Confirmed) {
@@ -133,9 +140,4 @@ impl Source {
             self.pending.remove(&confirmed.pages);
         }
     }
-}
-
-/// How long a destination's word on what it has can be.
-pub(super) fn standing_bytes(pages: u64) -> u32 {
-    u32::try_from(pages.div_ceil(64) * 8 + 1024).unwrap_or(u32::MAX)
 }

@@ -9,7 +9,7 @@ use crate::migration::arbiter::Switchover;
 use crate::migration::course::Course;
 use crate::migration::error::MigrationError;
 use crate::migration::handle::Completed;
-use crate::migration::handover::Message;
+use crate::migration::handover::{Due, Message};
 use crate::migration::state::{Happening, State};
 use crate::sender::Sender;
 
@@ -29,9 +29,6 @@ pub(super) struct Decided {
     expected: Duration,
     connection: Connection,
 }
-
-/// The longest text of a destination that gives up.
-const WORD_BYTES: u32 = 1024;
 
 /// How long to wait before a destination that was lost is looked for again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -65,7 +62,7 @@ impl Source {
         let (_, mut connections) = sender.finish().map_err(super::sending)?;
         let mut connection = connections.swap_remove(0);
         self.offered = true;
-        match send_state(course, &mut connection, state) {
+        match send_state(course, &mut connection, state, self.config.patience.handover) {
             Ok(()) => Ok(Decided { since, expected, connection }),
             Err(error) => {
                 // A connection that was shut since somebody cancelled can still be written to.
@@ -108,7 +105,7 @@ impl Source {
     /// Gives the guest away, and sees to it that exactly one end has it.
     pub(super) fn settle(&mut self, course: &Course, decided: Decided) -> Result<Completed, MigrationError> {
         let Decided { since, expected, mut connection } = decided;
-        match give(&mut connection) {
+        match give(&mut connection, self.config.patience.handover) {
             Ok(()) => {}
             Err(refused @ MigrationError::Peer { .. }) => return Err(refused),
             Err(lost) => {
@@ -145,36 +142,44 @@ impl Source {
         let connections = self.dial_all(course, 1)?;
         let mut outgoing = self.offer(connections)?;
         let connection = outgoing.first_connection();
-        match Message::read(connection, super::session::standing_bytes(self.ram.pages()))? {
-            Message::Ready => give(connection),
+        let due = self.standing("whether it is ready or runs the guest");
+        match Message::read(connection, due)? {
+            Message::Ready => give(connection, due.within),
             Message::Running => Ok(Message::Bye.write(connection)?),
             Message::Failure(reason) => Err(MigrationError::peer(End::Destination, reason)),
-            other => Err(other.out_of_turn("whether it is ready or runs the guest").into()),
+            other => Err(other.out_of_turn(due.expected).into()),
         }
     }
 }
 
 /// Sends the state, and waits until the destination has verified and loaded everything. From then on there is no cancelling.
-fn send_state(course: &Course, connection: &mut Connection, state: Vec<u8>) -> Result<(), MigrationError> {
+fn send_state(
+    course: &Course,
+    connection: &mut Connection,
+    state: Vec<u8>,
+    within: Duration,
+) -> Result<(), MigrationError> {
     course.halt_connections(std::slice::from_ref(connection))?;
-    Message::State(state).write(connection)?;
-    match Message::read(connection, WORD_BYTES)? {
+    Message::State(state).write_within(connection, within)?;
+    let due = Due::word("that it is ready", within);
+    match Message::read(connection, due)? {
         Message::Ready => course.commit(),
         Message::Failure(reason) => Err(MigrationError::peer(End::Destination, reason)),
-        other => Err(other.out_of_turn("its word that it is ready").into()),
+        other => Err(other.out_of_turn(due.expected).into()),
     }
 }
 
 /// Says that the guest is the destination's, and waits until it runs there.
-fn give(connection: &mut Connection) -> Result<(), MigrationError> {
+fn give(connection: &mut Connection, within: Duration) -> Result<(), MigrationError> {
     Message::Go.write(connection)?;
-    match Message::read(connection, WORD_BYTES)? {
+    let due = Due::word("that the guest runs", within);
+    match Message::read(connection, due)? {
         Message::Running => {
             // The destination need not wait for questions. If it does not hear this, it waits in vain, and not for long.
             let _ = Message::Bye.write(connection);
             Ok(())
         }
         Message::Failure(reason) => Err(MigrationError::peer(End::Destination, reason)),
-        other => Err(other.out_of_turn("its word that the guest runs").into()),
+        other => Err(other.out_of_turn(due.expected).into()),
     }
 }
