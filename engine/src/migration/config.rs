@@ -12,7 +12,8 @@ use crate::sender::SenderConfig;
 pub struct Patience {
     /// For a connection to be made, and for all connections of a migration to come.
     pub connect: Duration,
-    /// For a connection that broke to be made anew. Zero: not at all.
+    /// For a connection that broke to be made anew. Zero: not at all. Breaks that follow upon each other sooner than this are
+    /// borne for so long together.
     pub recovery: Duration,
     /// For the other end to do its part in the switchover, and to say so, once the pages are there: the source's to send the
     /// device state, the destination's to load it, and to run the guest. It may be busy for so long, but not longer.

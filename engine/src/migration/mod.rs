@@ -139,6 +139,7 @@ mod destination;
 mod error;
 mod handle;
 mod handover;
+mod outages;
 mod snapshot;
 mod source;
 mod state;

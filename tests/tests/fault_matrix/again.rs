@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use pageferry_engine::migration::{Event, Happening};
-use pageferry_tests::proxy::{Cut, Direction, Lasting, Scope, Stream, What};
+use pageferry_tests::proxy::{Cut, Direction, Lasting, Plan, Scope, Stream, What};
 
 use crate::law::Outcome;
 use crate::moments::{Act, Moment, Trap};
@@ -45,4 +45,17 @@ fn pages_are_not_lost_when_the_word_that_the_guest_runs_on_is_lost_as_well() {
         assert_eq!(over.judge(), Ok(Outcome::Moved));
         assert_eq!(over.proxy.connections(), 3, "{:?}", over.proxy.fired());
     }
+}
+
+#[test]
+fn a_network_that_lets_nothing_but_a_handshake_through_is_given_up() {
+    let offer = offer_bytes();
+    let cut =
+        |plan: Plan, connection| plan.with(connection, Direction::Up, offer + 100, What::Cut(Cut::RESET));
+    let plan = (0..200).fold(Plan::clean(), cut);
+    let over = Scene { plan, ..Scene::plain("connections that never hold", Wire::Unix) }.play();
+    assert_eq!(over.judge(), Ok(Outcome::Stayed));
+    let error = over.here.result.unwrap_err().to_string();
+    assert!(error.contains("could not be made anew within 1 s"), "{error}");
+    assert!(over.proxy.connections() < 20, "{} connections", over.proxy.connections());
 }

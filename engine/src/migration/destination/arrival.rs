@@ -13,6 +13,7 @@ use crate::migration::config::DestinationConfig;
 use crate::migration::course::Course;
 use crate::migration::error::MigrationError;
 use crate::migration::handle::Migration;
+use crate::migration::outages::Outages;
 use crate::migration::state::{Happening, Observer, State};
 use crate::receiver::{Confirmed, Host, Incoming};
 use crate::transport::Listen;
@@ -77,6 +78,7 @@ impl Arrival {
             host,
             listen,
             accelerators,
+            outages: Outages::new(config.patience.recovery),
             config,
             migration: incoming.offer().migration,
             attempt: incoming.offer().attempt,

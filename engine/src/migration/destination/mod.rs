@@ -17,6 +17,7 @@ use super::course::{Course, Halt};
 use super::error::MigrationError;
 use super::handle::{Completed, Ended, Whereabouts};
 use super::handover::Message;
+use super::outages::Outages;
 use super::state::{Happening, State};
 use crate::connection::Connection;
 use crate::frame::End;
@@ -41,6 +42,7 @@ struct Destination {
     /// The attempt by which everything came.
     handover: u32,
     standing: Standing,
+    outages: Outages,
     /// Since when the guest has stood still, as far as this end can know.
     still_since: Instant,
 }
@@ -124,12 +126,13 @@ impl Destination {
         course.enter(State::Recovery);
         let reason = broken.to_string();
         course.tell(Happening::Disconnected { reason: reason.clone() });
-        let until = Instant::now() + self.config.patience.recovery;
+        let until = self.outages.begin();
         let mut last = "it did not come back".to_owned();
         while let Some(incoming) = self.gather_again(course, until)? {
             let attempt = incoming.offer().attempt;
             match self.meet(course, incoming) {
                 Ok(back) => {
+                    self.outages.end();
                     course.reconnected(attempt, 0);
                     return Ok(back);
                 }

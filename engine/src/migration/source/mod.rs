@@ -14,6 +14,7 @@ use super::convergence::{Convergence, FixedCosts, Next, RoundSeen};
 use super::course::Course;
 use super::error::MigrationError;
 use super::handle::{Completed, Ended, Migration, Whereabouts};
+use super::outages::Outages;
 use super::state::{Happening, Observer, State};
 use crate::dirty::DirtyBitmap;
 use crate::frame::{End, Report};
@@ -70,6 +71,7 @@ struct Source {
     tracking: bool,
     paused: bool,
     throttled: bool,
+    outages: Outages,
     /// The device state was sent: the destination may be ready, and may ask the arbiter for the guest.
     offered: bool,
 }
@@ -85,6 +87,7 @@ impl Source {
         Self {
             pending: DirtyBitmap::all(&ram),
             convergence: Convergence::new(config.convergence),
+            outages: Outages::new(config.patience.recovery),
             vm,
             ram,
             dial,

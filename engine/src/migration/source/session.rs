@@ -54,12 +54,13 @@ impl Source {
         course.enter(State::Recovery);
         course.tell(Happening::Disconnected { reason: reason.clone() });
         let within = self.config.patience.recovery;
-        let until = Instant::now() + within;
+        let until = self.outages.begin();
         let mut last = broken;
         while Instant::now() < until {
             course.sleep(PAUSE)?;
             match self.connect(course) {
                 Ok(sender) => {
+                    self.outages.end();
                     self.collect()?;
                     return Ok(sender);
                 }
