@@ -115,9 +115,11 @@ impl Destination {
 
     /// Accepts the connections of an attempt.
     fn accept(&mut self, incoming: Incoming) -> Result<Receiver, MigrationError> {
-        self.attempt = incoming.offer().attempt;
-        let incoming = incoming.on(self.host.clone());
-        Ok(incoming.accept(Arc::clone(&self.ram), &self.accelerators)?)
+        let attempt = incoming.offer().attempt;
+        let receiver = incoming.on(self.host.clone()).accept(Arc::clone(&self.ram), &self.accelerators)?;
+        // One that is refused has not taken the place of those that may still come.
+        self.attempt = attempt;
+        Ok(receiver)
     }
 
     /// Waits for the source to come back, and tells it what is here.
@@ -137,6 +139,11 @@ impl Destination {
                     return Ok(back);
                 }
                 Err(error) if error.is_connection() => last = error.to_string(),
+                // It was told why it does not fit. The source that was lost may still come.
+                Err(MigrationError::Receive(error @ ReceiveError::Refused { .. })) => {
+                    last = error.to_string();
+                    course.tell(Happening::Refused { reason: last.clone() });
+                }
                 Err(error) => return Err(error),
             }
         }
