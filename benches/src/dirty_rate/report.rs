@@ -29,9 +29,8 @@ impl Report {
     #[must_use]
     pub fn markdown(&self) -> String {
         let mut text = String::from(
-            "| pattern | method | largest dirty rate, pages/s | of raw's | bytes a page on the wire | link carries, pages/s | limited by | \
-             link used | CPUs used | downtime reported, ms | felt, ms |\n\
-             |---|---|---:|---:|---:|---:|---|---:|---:|---:|---:|\n",
+            "| pattern | method | largest dirty rate, pages/s | of raw's | different pages/s | bytes a page on the wire | link carries, pages/s | \
+             limited by | downtime reported, ms | felt, ms |\n|---|---|---:|---:|---:|---:|---:|---|---:|---:|\n",
         );
         for row in &self.rows {
             // Writing to a string does not fail.
@@ -46,8 +45,10 @@ impl Report {
         let times = self.times_raw(row).map_or_else(String::new, |times| format!("{times:.2}"));
         let Downtime { reported_ms, felt_ms, .. } = row.downtime;
         format!(
-            "| {pattern} | {method} | {} | {times} | {wire_bytes_per_page:.0} | {} | {limit} | {:.0}% | {:.0}% | {reported_ms:.0} | {felt_ms:.0} |",
+            "| {pattern} | {method} | {} | {times} | {} | {wire_bytes_per_page:.0} | {} | {limit} (link {:.0}%, CPU {:.0}%) | {reported_ms:.0} | \
+             {felt_ms:.0} |",
             thousands(*pages_per_s),
+            thousands(row.dirty_pages_per_s),
             thousands(*link_pages_per_s),
             row.link_share * 100.0,
             row.cpu_share * 100.0,
@@ -110,8 +111,10 @@ pub(super) mod tests {
                 guest: GuestKind::Process,
                 asked_pages_per_s: 30_000,
                 written_pages_per_s: pages_per_s,
+                dirty_pages_per_s: 28_500.0,
                 working_set_pages: 32_768,
                 downtime: Some(downtime),
+                expected_ms: 290.0,
                 stayed: None,
                 rounds: 9,
                 seconds: 4.0,
@@ -123,6 +126,7 @@ pub(super) mod tests {
                 pattern,
                 method,
                 pages_per_s,
+                dirty_pages_per_s: 28_500.0,
                 working_set_pages: 32_768,
                 wire_bytes_per_page: 4104.0,
                 link_pages_per_s: 30_458.0,
@@ -150,7 +154,7 @@ pub(super) mod tests {
     fn a_row_is_held_against_raw_on_its_own_pattern() {
         let text = report().markdown();
         assert!(
-            text.contains("| sparse | delta | 1,234,567 | 41.15 | 4104 | 30,458 | link | 99% | 20% |"),
+            text.contains("| sparse | delta | 1,234,567 | 41.15 | 28,500 | 4104 | 30,458 | link (link 99%, CPU 20%) | 280 | 308 |"),
             "{text}"
         );
         assert!(text.contains("| sequence | raw | 29,000 | 1.00 |"), "{text}");

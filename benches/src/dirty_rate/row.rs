@@ -1,12 +1,13 @@
 //! The limit of one method on one pattern, and what sets it.
 
 use std::fmt;
+use std::time::Duration;
 
 use ferryvm::Pattern;
 use pageferry_accel::method::Method;
 use serde::Serialize;
 
-use super::search::{Effort, Found, largest};
+use super::search::{Effort, Found, Tried, largest, rate_of};
 use super::trial::{Broken, Downtime, Setting, Trial, migrate, own_speed};
 use crate::clock::median;
 
@@ -20,6 +21,8 @@ pub struct Row {
     pub method: Method,
     /// The largest dirty rate that migrates, as the guest wrote: the median of the tries that made sure of it.
     pub pages_per_s: f64,
+    /// How many different pages that is: a page that is written again in the same round counts once.
+    pub dirty_pages_per_s: f64,
     /// How many pages the guest wrote to, when that was made sure.
     pub working_set_pages: u64,
     /// Bytes on the wire a page.
@@ -40,7 +43,7 @@ pub struct Row {
 
 /// What a limit comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Limit {
     /// The link is full.
     Link,
@@ -48,6 +51,8 @@ pub enum Limit {
     Cpu,
     /// The guest writes no faster.
     Guest,
+    /// Nobody looked any further.
+    NotReached,
 }
 
 impl fmt::Display for Limit {
@@ -56,6 +61,7 @@ impl fmt::Display for Limit {
             Self::Link => "link",
             Self::Cpu => "CPU",
             Self::Guest => "guest",
+            Self::NotReached => "not reached",
         })
     }
 }
@@ -73,12 +79,11 @@ pub struct WorkingSet {
 }
 
 impl WorkingSet {
-    /// So many that a guest of this rate needs nearly a second to write to each: what it writes in a downtime of 300 ms is a
-    /// third of them.
+    /// So many that what a guest of this rate writes in a downtime of 300 ms is a sixth of them: a guest whose few pages fit the
+    /// downtime is moved at any rate.
     #[must_use]
     pub fn for_rate(self, pages_per_s: u64) -> u64 {
-        let wanted = (pages_per_s * 9 / 10).next_power_of_two();
-        wanted.clamp(self.least_pages, self.most_pages)
+        (pages_per_s.saturating_mul(9) / 5).clamp(self.least_pages, self.most_pages)
     }
 }
 
@@ -93,23 +98,36 @@ pub fn row(
     mut tell: impl FnMut(&Trial),
 ) -> Result<Row, Broken> {
     let mut setting = Setting { working_set_pages: memory.least_pages, ..setting };
-    let ceiling = super::search::rate_of(own_speed(&setting)?).min(effort.ceiling);
+    let own_speed = rate_of(own_speed(&setting)?);
+    let ceiling = own_speed.min(effort.ceiling);
     let mut trials = Vec::new();
     let found = largest(Effort { ceiling, ..effort }, |rate| {
-        // Never smaller than for a rate tried before, so that rates are compared on the same guest.
-        setting.working_set_pages = setting.working_set_pages.max(memory.for_rate(rate));
+        setting.working_set_pages = memory.for_rate(rate);
         let trial = migrate(&setting, rate)?;
         tell(&trial);
         trials.push(trial.clone());
-        Ok::<_, Broken>(if trial.is_within(setting.downtime_limit) { Ok(trial) } else { Err(trial) })
+        Ok::<_, Broken>(judge(trial, setting.downtime_limit))
     })?;
     let found = found.ok_or_else(|| format!("no guest is moved by {}, however slow", setting.method))?;
-    Ok(Row::of(&setting, &found, trials))
+    let unlimited = if ceiling == own_speed { Limit::Guest } else { Limit::NotReached };
+    Ok(Row::of(&setting, &found, unlimited, trials))
+}
+
+/// Whether the guest moved in time, or how far from that it was.
+fn judge(trial: Trial, limit: Duration) -> Tried<Trial> {
+    const FAR: f64 = 3.0;
+    let limit_ms = limit.as_secs_f64() * 1e3;
+    match &trial.downtime {
+        Some(downtime) if downtime.reported_ms <= limit_ms => Tried::Works(trial),
+        None if trial.expected_ms > FAR * limit_ms => Tried::Fails(trial),
+        _ => Tried::Misses(trial),
+    }
 }
 
 impl Row {
-    fn of(setting: &Setting, found: &Found<Trial>, trials: Vec<Trial>) -> Self {
-        let Setting { pattern, method, working_set_pages, link_bytes_per_s, .. } = *setting;
+    /// `unlimited` is what there is to say of a rate that nothing but the search's ceiling kept down.
+    fn of(setting: &Setting, found: &Found<Trial>, unlimited: Limit, trials: Vec<Trial>) -> Self {
+        let Setting { pattern, method, link_bytes_per_s, .. } = *setting;
         let successes = &found.successes;
         let of_successes = |figure: fn(&Trial) -> f64| median(successes.iter().map(figure));
         let of_downtimes = |figure: fn(&Downtime) -> f64| {
@@ -120,14 +138,15 @@ impl Row {
         let limit = match found.failure {
             Some(_) if link_share >= FULL => Limit::Link,
             Some(_) => Limit::Cpu,
-            None => Limit::Guest,
+            None => unlimited,
         };
         let wire_bytes_per_page = of_successes(|trial| trial.wire_bytes_per_page);
         Self {
             pattern,
             method,
             pages_per_s: of_successes(|trial| trial.written_pages_per_s),
-            working_set_pages,
+            dirty_pages_per_s: of_successes(|trial| trial.dirty_pages_per_s),
+            working_set_pages: successes.first().map_or(0, |trial| trial.working_set_pages),
             wire_bytes_per_page,
             link_pages_per_s: link_bytes_per_s as f64 / wire_bytes_per_page,
             downtime: Downtime {
@@ -152,11 +171,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_working_set_takes_a_downtime_three_times_to_be_written() {
+    fn a_working_set_takes_six_downtimes_to_be_written() {
         let memory = WorkingSet { least_pages: 1 << 15, most_pages: 1 << 18 };
-        for rate in [100, 30_000, 36_000, 72_000, 145_000, 291_000] {
+        for rate in [100, 30_000, 72_000, 145_000] {
             let pages = memory.for_rate(rate);
-            assert!(pages as f64 >= 3.0 * 0.3 * rate as f64 - 1.0, "{pages} pages at {rate} pages a second");
+            assert!(pages as f64 >= 6.0 * 0.3 * rate as f64 - 1.0, "{pages} pages at {rate} pages a second");
         }
         assert_eq!(memory.for_rate(10), 1 << 15);
         assert_eq!(memory.for_rate(10_000_000), 1 << 18);

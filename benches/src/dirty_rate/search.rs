@@ -24,20 +24,30 @@ pub struct Found<T> {
     pub failure: Option<(u64, T)>,
 }
 
+/// How a try went.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tried<T> {
+    /// It worked.
+    Works(T),
+    /// It did not, and might have with better luck.
+    Misses(T),
+    /// It was far from working.
+    Fails(T),
+}
+
 /// Below this rate nothing is looked for.
 pub const FLOOR: u64 = 100;
 
 /// Looks for the largest rate at which `attempt` succeeds: by steps of two, then by halving what is between, and makes sure of it.
 ///
-/// On the way a rate works if one of two tries does, so that bad luck does not send the search astray. The rate that is
-/// found works `successes` times in a row, or that often and once more with one failure between. `Ok(Ok(_))` is a success, `Ok(Err(_))` a failure;
-/// none if nothing works.
+/// On the way a rate that is only just missed is tried again, so that bad luck does not send the search astray. The rate that is
+/// found works `successes` times in a row, or once more than that with one failure between. None if nothing works.
 ///
 /// # Errors
 /// Those of `attempt`, which end the search.
 pub fn largest<T, E>(
     effort: Effort,
-    attempt: impl FnMut(u64) -> Result<Result<T, T>, E>,
+    attempt: impl FnMut(u64) -> Result<Tried<T>, E>,
 ) -> Result<Option<Found<T>>, E> {
     let mut search = Search { effort, attempt, works: None, fails: None };
     search.bracket()?;
@@ -52,7 +62,7 @@ struct Search<F, T> {
     fails: Option<(u64, T)>,
 }
 
-impl<T, E, F: FnMut(u64) -> Result<Result<T, T>, E>> Search<F, T> {
+impl<T, E, F: FnMut(u64) -> Result<Tried<T>, E>> Search<F, T> {
     /// Finds a rate that works and one that does not, as far as there are such.
     fn bracket(&mut self) -> Result<(), E> {
         let mut rate = self.effort.start.clamp(FLOOR, self.effort.ceiling);
@@ -80,15 +90,15 @@ impl<T, E, F: FnMut(u64) -> Result<Result<T, T>, E>> Search<F, T> {
         Ok(())
     }
 
-    /// One of two tries.
+    /// One try, or two.
     fn probe(&mut self, rate: u64) -> Result<(), E> {
         let mut tried = (self.attempt)(rate)?;
-        if tried.is_err() {
+        if let Tried::Misses(_) = tried {
             tried = (self.attempt)(rate)?;
         }
         match tried {
-            Ok(_) => self.works = Some(rate),
-            Err(failure) => self.fails = Some((rate, failure)),
+            Tried::Works(_) => self.works = Some(rate),
+            Tried::Misses(failure) | Tried::Fails(failure) => self.fails = Some((rate, failure)),
         }
         Ok(())
     }
@@ -114,9 +124,9 @@ impl<T, E, F: FnMut(u64) -> Result<Result<T, T>, E>> Search<F, T> {
         let (mut successes, mut needed, mut failed) = (Vec::new(), self.effort.successes, false);
         while (successes.len() as u64) < u64::from(needed) {
             match (self.attempt)(rate)? {
-                Ok(success) => successes.push(success),
-                Err(failure) if failed => return Ok(Err(failure)),
-                Err(_) => (failed, needed) = (true, needed + 1),
+                Tried::Works(success) => successes.push(success),
+                Tried::Misses(failure) | Tried::Fails(failure) if failed => return Ok(Err(failure)),
+                Tried::Misses(_) | Tried::Fails(_) => (failed, needed) = (true, needed + 1),
             }
         }
         Ok(Ok(successes))
@@ -145,7 +155,8 @@ mod tests {
     const EFFORT: Effort = Effort { start: 8_000, ceiling: 1_000_000, precision: 1.05, successes: 3 };
 
     fn search(mut works: impl FnMut(u64) -> bool) -> Option<Found<()>> {
-        largest(EFFORT, |rate| Ok::<_, ()>(if works(rate) { Ok(()) } else { Err(()) })).unwrap()
+        largest(EFFORT, |rate| Ok::<_, ()>(if works(rate) { Tried::Works(()) } else { Tried::Misses(()) }))
+            .unwrap()
     }
 
     #[test]
@@ -191,8 +202,20 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_that_is_far_from_working_is_tried_once() {
+        let mut tried = Vec::new();
+        let found = largest(EFFORT, |rate| {
+            tried.push(rate);
+            Ok::<_, ()>(if rate <= 30_000 { Tried::Works(()) } else { Tried::Fails(()) })
+        });
+        assert!(found.unwrap().unwrap().rate <= 30_000);
+        let above: Vec<_> = tried.iter().filter(|&&rate| rate > 30_000).collect();
+        assert!(!above.is_empty() && above.windows(2).all(|pair| pair[0] != pair[1]), "{tried:?}");
+    }
+
+    #[test]
     fn an_error_ends_the_search() {
-        let found = largest(EFFORT, |_| Err::<Result<(), ()>, _>("broken"));
+        let found = largest(EFFORT, |_| Err::<Tried<()>, _>("broken"));
         assert_eq!(found, Err("broken"));
     }
 }

@@ -49,10 +49,14 @@ pub struct Trial {
     pub asked_pages_per_s: u64,
     /// How many it wrote, from the first round to the switchover, or to the end of a migration that stalled.
     pub written_pages_per_s: f64,
+    /// How many different pages a second were found dirty after the last round before the switchover.
+    pub dirty_pages_per_s: f64,
     /// How many it writes to.
     pub working_set_pages: u64,
     /// What the guest's stop was like, if it moved.
     pub downtime: Option<Downtime>,
+    /// How long it was expected to stand still, had it been stopped after the last round, in milliseconds.
+    pub expected_ms: f64,
     /// Why it did not move.
     pub stayed: Option<String>,
     /// Rounds before the switchover.
@@ -76,14 +80,6 @@ pub struct Downtime {
     pub reported_ms: f64,
     /// As the guest felt it: from its last heartbeat at the source to its first one at the destination.
     pub felt_ms: f64,
-}
-
-impl Trial {
-    /// Whether the guest moved, and stood still for no longer than that.
-    #[must_use]
-    pub fn is_within(&self, limit: Duration) -> bool {
-        self.downtime.is_some_and(|downtime| downtime.reported_ms <= ms(limit))
-    }
 }
 
 impl Downtime {
@@ -145,8 +141,10 @@ pub fn migrate(setting: &Setting, rate: u64) -> Result<Trial, Broken> {
         guest: kind,
         asked_pages_per_s: rate,
         written_pages_per_s: seen.written_pages_per_s,
+        dirty_pages_per_s: seen.dirty_pages_per_s,
         working_set_pages: setting.working_set_pages,
         downtime,
+        expected_ms: seen.expected_ms,
         stayed,
         rounds: seen.rounds,
         seconds: seen.seconds,
@@ -227,12 +225,11 @@ fn written(watch: &Watch) -> u64 {
     watch.heartbeat().map_or(0, |heartbeat| heartbeat.pages_written)
 }
 
+/// Brings how the destination ended, and its guest's watch.
+type Receiving = JoinHandle<Result<(Ended, Watch), Broken>>;
+
 /// The destination's end, on a thread of its own.
-fn receive(
-    listener: Listener,
-    layout: &Layout,
-    kind: GuestKind,
-) -> Result<JoinHandle<Result<(Ended, Watch), Broken>>, Broken> {
+fn receive(listener: Listener, layout: &Layout, kind: GuestKind) -> Result<Receiving, Broken> {
     let choice = match kind {
         GuestKind::Kvm => GuestChoice::Kvm,
         GuestKind::Process => GuestChoice::Process,
@@ -322,9 +319,10 @@ struct Log {
 
 #[derive(Default)]
 struct Marks {
-    /// The begin of the first round, its end, and the end of the last.
+    /// The begin of the first round, its end, and the ends of the last two.
     first: Option<Mark>,
     second: Option<Mark>,
+    last_but_one: Option<Mark>,
     last: Option<Mark>,
     rounds: u32,
     over: bool,
@@ -335,13 +333,19 @@ struct Mark {
     at: Instant,
     cpu: Duration,
     written: u64,
+    /// That were not zero.
     pages: u64,
     wire_bytes: u64,
+    left_pages: u64,
+    expected_ms: f64,
 }
 
 /// What the marks come to.
+#[derive(Default)]
 struct Seen {
     written_pages_per_s: f64,
+    dirty_pages_per_s: f64,
+    expected_ms: f64,
     rounds: u32,
     seconds: f64,
     wire_bytes_per_page: f64,
@@ -359,14 +363,17 @@ impl Log {
             at: Instant::now(),
             cpu: process_cpu(),
             written: written(&self.guest),
-            pages: event.pages + event.zero_pages,
+            pages: event.pages,
             wire_bytes: event.wire_bytes,
+            left_pages: event.left_pages,
+            expected_ms: event.expected_downtime_ms.unwrap_or(f64::INFINITY),
         };
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         match (&event.what, event.state) {
             (Happening::State, State::Rounds) => marks.first = Some(mark),
             (Happening::Round, _) => {
                 marks.second.get_or_insert(mark);
+                marks.last_but_one = marks.last.or(marks.first);
                 marks.last = Some(mark);
                 marks.rounds += 1;
             }
@@ -386,25 +393,28 @@ impl Log {
 
     fn seen(&self, link_bytes_per_s: u64) -> Seen {
         let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some(first), Some(second), Some(last)) = (marks.first, marks.second, marks.last) else {
-            return Seen {
-                written_pages_per_s: 0.0,
-                rounds: 0,
-                seconds: 0.0,
-                wire_bytes_per_page: 0.0,
-                link_share: 0.0,
-                cpu_share: 0.0,
-            };
+        let Marks {
+            first: Some(first),
+            second: Some(second),
+            last_but_one: Some(before),
+            last: Some(last),
+            rounds,
+            ..
+        } = *marks
+        else {
+            return Seen::default();
         };
         let seconds = (last.at - first.at).as_secs_f64();
         // Where the first round was the only one, it is all there is to look at.
-        let from = if marks.rounds > 1 { second } else { first };
+        let from = if rounds > 1 { second } else { first };
         let took = (last.at - from.at).as_secs_f64();
         let wire_bytes = (last.wire_bytes - from.wire_bytes) as f64;
         let cpus = thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
         Seen {
             written_pages_per_s: (last.written - first.written) as f64 / seconds,
-            rounds: marks.rounds,
+            dirty_pages_per_s: last.left_pages as f64 / (last.at - before.at).as_secs_f64(),
+            expected_ms: last.expected_ms,
+            rounds,
             seconds,
             wire_bytes_per_page: wire_bytes / (last.pages - from.pages).max(1) as f64,
             link_share: wire_bytes / took / link_bytes_per_s as f64,
