@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::Parser;
 use ferryvm::{GuestChoice, GuestKind, Pattern};
 use pageferry_accel::method::Method;
+use pageferry_benches::clock::Others;
 use pageferry_benches::dirty_rate::plot::svg;
 use pageferry_benches::dirty_rate::report::{Report, thousands};
 use pageferry_benches::dirty_rate::row::{WorkingSet, row};
@@ -72,6 +73,7 @@ fn measure(args: &Args) -> Result<(), Box<dyn Error>> {
     } else {
         (&args.pattern, &args.method)
     };
+    let others = Others::watch();
     let mut rows = Vec::new();
     for &pattern in patterns {
         for &method in methods {
@@ -92,6 +94,7 @@ fn measure(args: &Args) -> Result<(), Box<dyn Error>> {
         link_bytes_per_s: LINK_BYTES_PER_S,
         downtime_limit_ms: DOWNTIME_LIMIT.as_secs_f64() * 1e3,
         precision: effort.precision,
+        others_cpu_share: others.share(),
         rows,
     };
     println!("Guest: {}, 1 vCPU; 2 connections, 2 CPU workers at each end.\n", report.guest);

@@ -20,6 +20,8 @@ pub struct Report {
     pub downtime_limit_ms: f64,
     /// How near the largest rate that migrates is to one that does not, as a factor.
     pub precision: f64,
+    /// The share of this machine's CPUs that others took meanwhile, if that is known.
+    pub others_cpu_share: Option<f64>,
     /// A row a method and pattern.
     pub rows: Vec<Row>,
 }
@@ -37,6 +39,9 @@ impl Report {
             let _ = writeln!(text, "{}", self.line(row));
         }
         let _ = writeln!(text, "\n{}", self.agreement());
+        if let Some(share) = self.others_cpu_share {
+            let _ = writeln!(text, "Others took {:.0}% of this machine's CPUs meanwhile.", share * 100.0);
+        }
         text
     }
 
@@ -121,6 +126,7 @@ pub(super) mod tests {
                 wire_bytes_per_page: 4104.0,
                 link_share: 0.99,
                 cpu_share: 0.2,
+                others_cpu_share: None,
             };
             Row {
                 pattern,
@@ -142,6 +148,7 @@ pub(super) mod tests {
             link_bytes_per_s: 125_000_000,
             downtime_limit_ms: 300.0,
             precision: 1.05,
+            others_cpu_share: Some(0.031),
             rows: vec![
                 row(Pattern::Sparse, Method::Raw, 30_000.0, 282.0),
                 row(Pattern::Sparse, Method::Delta, 1_234_567.0, 308.1),

@@ -21,7 +21,7 @@ use pageferry_tests::peers;
 use pageferry_tests::proxy::{Address as ProxyAddress, Plan, Proxy};
 use serde::Serialize;
 
-use crate::clock::process_cpu;
+use crate::clock::{Others, cpus, process_cpu};
 
 /// What is migrated, and over what.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +69,8 @@ pub struct Trial {
     pub link_share: f64,
     /// After the first round: the share of this machine's CPUs that both ends, the guest and the link took.
     pub cpu_share: f64,
+    /// The share of this machine's CPUs that others took during the migration, if that is known.
+    pub others_cpu_share: Option<f64>,
 }
 
 /// The guest's stop, in milliseconds.
@@ -121,6 +123,7 @@ pub fn migrate(setting: &Setting, rate: u64) -> Result<Trial, Broken> {
     let before = source.watch();
     let receiving = receive(link.listener, &layout, kind)?;
     let log = Arc::new(Log::new(before.clone()));
+    let others = Others::watch();
     let migration = begin(setting, source, link.dialer, &layout, &log)?;
     while !migration.state().is_end() && !log.is_over() {
         thread::sleep(Duration::from_millis(5));
@@ -129,6 +132,7 @@ pub fn migrate(setting: &Setting, rate: u64) -> Result<Trial, Broken> {
         migration.cancel();
     }
     let here = migration.wait();
+    let others_cpu_share = others.share();
     let (there, after) = receiving.join().map_err(|_| "the destination's thread panicked".to_owned())??;
     drop(link.proxy);
     let outcome = outcome(&here, there, &before, &after)?;
@@ -151,6 +155,7 @@ pub fn migrate(setting: &Setting, rate: u64) -> Result<Trial, Broken> {
         wire_bytes_per_page: seen.wire_bytes_per_page,
         link_share: seen.link_share,
         cpu_share: seen.cpu_share,
+        others_cpu_share,
     })
 }
 
@@ -409,7 +414,6 @@ impl Log {
         let from = if rounds > 1 { second } else { first };
         let took = (last.at - from.at).as_secs_f64();
         let wire_bytes = (last.wire_bytes - from.wire_bytes) as f64;
-        let cpus = thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
         Seen {
             written_pages_per_s: (last.written - first.written) as f64 / seconds,
             dirty_pages_per_s: last.left_pages as f64 / (last.at - before.at).as_secs_f64(),
@@ -418,7 +422,7 @@ impl Log {
             seconds,
             wire_bytes_per_page: wire_bytes / (last.pages - from.pages).max(1) as f64,
             link_share: wire_bytes / took / link_bytes_per_s as f64,
-            cpu_share: (last.cpu - from.cpu).as_secs_f64() / took / cpus,
+            cpu_share: (last.cpu - from.cpu).as_secs_f64() / took / cpus(),
         }
     }
 }
