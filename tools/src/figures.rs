@@ -1,6 +1,7 @@
 //! What either end saw of one migration, as it goes to the other.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use pageferry_accel::baseline::BaselineCounters;
@@ -12,6 +13,7 @@ use pageferry_engine::sender::{RequestTime, SendReport};
 use pageferry_engine::work::Work;
 use serde::{Deserialize, Serialize};
 
+use crate::export::count;
 use crate::measure::Measured;
 use crate::methods::MethodMix;
 
@@ -143,6 +145,19 @@ impl From<&Work> for WorkCounts {
         let Work { accelerator, provenance, requests, pages } = work;
         let (accelerator, provenance) = (accelerator.clone(), provenance.to_string());
         Self { accelerator, provenance, requests: *requests, pages: *pages }
+    }
+}
+
+impl fmt::Display for WorkCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.provenance.as_str() {
+            "cpu" => "",
+            "model" => " (a model, no hardware)",
+            "stand-in" => " (stand-in, no hardware)",
+            "software-backup" => " (software backup: no QAT device)",
+            other => &format!(" ({other})"),
+        };
+        write!(f, "{} requests by {}{what}", count(self.requests), self.accelerator)
     }
 }
 

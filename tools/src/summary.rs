@@ -69,17 +69,7 @@ fn work(outcomes: &[Outcome], of: impl Fn(&Outcome) -> &Vec<WorkCounts>) -> Stri
             None => sums.push(one.clone()),
         }
     }
-    let words = |one: &WorkCounts| {
-        let what = match one.provenance.as_str() {
-            "cpu" => "",
-            "model" => " (a model, no hardware)",
-            "stand-in" => " (stand-in, no hardware)",
-            "software-backup" => " (software backup: no QAT device)",
-            other => &format!(" ({other})"),
-        };
-        format!("{} requests by {}{what}", count(one.requests), one.accelerator)
-    };
-    sums.iter().map(words).collect::<Vec<_>>().join(", ")
+    sums.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn rounds(outcomes: &[Outcome]) -> String {

@@ -3,8 +3,15 @@
 use std::io;
 use std::process::ExitCode;
 
+use pageferry_engine::migration::MigrationError;
+use pageferry_engine::transport::ListenError;
 use pageferry_engine::vm::VmError;
 
+use crate::command::move_args::PlanError;
+use crate::control::client::ClientError;
+use crate::control::server::ServeError;
+use crate::control::{Kind, Refused};
+use crate::outcome::Verdict;
 use crate::proof::Proof;
 use crate::vm::{FerryError, ProveError};
 
@@ -15,8 +22,13 @@ pub(crate) enum Exit {
     Fine = 0,
     Failed = 1,
     Usage = 2,
-    Guest = 3,
+    /// No such guest, or no such accelerator here.
+    NotHere = 3,
     Proof = 4,
+    Stalled = 5,
+    Refused = 6,
+    InDoubt = 7,
+    Cancelled = 130,
 }
 
 /// Why ferryvm ends without a good result.
@@ -31,6 +43,34 @@ pub(crate) enum Error {
     Prove(#[from] ProveError),
     #[error("the guest's proof {0}")]
     Proof(Proof),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Migration(#[from] MigrationError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Asked(#[from] Refused),
+    #[error("{reason}")]
+    Ended { verdict: Verdict, reason: String },
+    #[error("it is too late to cancel: the guest is at the destination, or about to be")]
+    TooLate,
+    #[error("ended while nobody could tell where the guest runs: {0}")]
+    InDoubt(String),
+    #[error("the guest was lost with a thread of its migration: {0}")]
+    Lost(String),
+    #[error("nobody can say any more what to do with the guest; this is a defect of ferryvm")]
+    Abandoned,
+    #[error("the guest's process said something out of turn at {0}: is it another version of ferryvm?")]
+    OutOfTurn(&'static str),
+    #[error("cannot write events to {file}: {source}")]
+    Events { file: String, source: io::Error },
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     #[error("cannot print the result: {0}")]
     Print(io::Error),
 }
@@ -40,8 +80,21 @@ impl Error {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Ferry(FerryError::Layout(_)) => Exit::Usage,
-            Self::Ferry(FerryError::Host(_)) => Exit::Guest,
+            Self::Ferry(FerryError::Host(_)) | Self::Plan(PlanError::Accelerator(_)) => Exit::NotHere,
+            Self::Plan(_) => Exit::Usage,
+            Self::Asked(Refused { kind: Kind::Usage, .. }) => Exit::Usage,
+            Self::Asked(Refused { kind: Kind::Accelerator, .. }) => Exit::NotHere,
             Self::Proof(_) => Exit::Proof,
+            Self::Ended { verdict, .. } => match verdict {
+                Verdict::Completed => Exit::Fine,
+                Verdict::Cancelled => Exit::Cancelled,
+                Verdict::Stalled => Exit::Stalled,
+                Verdict::Refused => Exit::Refused,
+                Verdict::Accelerator => Exit::NotHere,
+                Verdict::InDoubt => Exit::InDoubt,
+                Verdict::Failed => Exit::Failed,
+            },
+            Self::InDoubt(_) => Exit::InDoubt,
             _ => Exit::Failed,
         }
     }

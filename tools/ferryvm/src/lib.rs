@@ -9,6 +9,8 @@
 //! a whole, it is not what the registers say. A guest whose memory and registers are old together is whole, and has no way to
 //! know: who has watched it at the source compares its counter there with the one here.
 //!
+//! A guest can be moved while it runs: `run` or `receive` has it and serves requests ([`control`]), `migrate` is one that asks.
+//!
 //! What runs it is KVM ([`GuestKind::Kvm`]), or, where there is none, threads of this process with the same work and the same
 //! proof ([`GuestKind::Process`]).
 //!
@@ -51,27 +53,30 @@
 #![deny(unsafe_code)]
 
 mod block;
-mod cli;
+mod command;
+mod control;
 mod cpu;
 mod doorbell;
 mod error;
 mod gate;
 mod guest;
 mod host;
+mod journey;
+mod keeper;
 #[cfg(target_arch = "x86_64")]
 mod kvm;
 mod layout;
 mod memory;
+mod outcome;
 mod pace;
 mod process;
 mod proof;
 mod pulse;
-mod run;
 mod state;
 mod vm;
 mod workload;
 
-pub use cli::ferryvm;
+pub use command::ferryvm;
 pub use gate::StillRunning;
 pub use host::{GuestChoice, HostError, UnknownGuest};
 #[cfg(target_arch = "x86_64")]

@@ -1,0 +1,88 @@
+//! `ferryvm control`: asks the process of a guest something.
+
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use pageferry_engine::transport::Address;
+use pageferry_tools::console;
+
+use crate::control::client::Client;
+use crate::control::{Request, Said};
+use crate::error::Error;
+
+/// Where the process of a guest is told what to do: `unix:PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ControlAddress(PathBuf);
+
+/// Text that is no such place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no place for control: write unix:PATH, it does not leave the machine")]
+pub(crate) struct NoControlAddress(String);
+
+#[derive(Debug, Args)]
+pub(crate) struct ControlArgs {
+    /// What to ask for
+    #[arg(value_enum)]
+    what: Asked,
+    /// Where the guest's process is asked: unix:PATH
+    #[arg(long, value_name = "ADDRESS")]
+    control: ControlAddress,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Asked {
+    /// How the guest is, and the migration if one is on, as JSON
+    Status,
+    /// End the migration that is on; the guest runs on where it is
+    Cancel,
+    /// Run a guest that is paused here since nobody could tell whether it runs at the other end
+    Resume,
+    /// End the guest, after its proof
+    Quit,
+}
+
+/// Asks, and prints the answer.
+pub(crate) fn control(args: &ControlArgs) -> Result<(), Error> {
+    let request = match args.what {
+        Asked::Status => Request::Status {},
+        Asked::Cancel => Request::Cancel {},
+        Asked::Resume => Request::Resume {},
+        Asked::Quit => Request::Quit {},
+    };
+    match Client::connect(&args.control)?.ask(&request)? {
+        Said::Status(status) => writeln!(console::out(), "{status:#}").map_err(Error::Print),
+        Said::Cancelled { in_time: true } => {
+            console::say("the migration is cancelled; the guest runs on where it was");
+            Ok(())
+        }
+        Said::Cancelled { in_time: false } => Err(Error::TooLate),
+        Said::Refused(refused) => Err(refused.into()),
+        _ => Ok(()),
+    }
+}
+
+impl ControlAddress {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl FromStr for ControlAddress {
+    type Err = NoControlAddress;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(Address::Unix(path)) => Ok(Self(path)),
+            _ => Err(NoControlAddress(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for ControlAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unix:{}", self.0.display())
+    }
+}

@@ -1,0 +1,13 @@
+//! What users type, and what is done about it.
+
+mod cli;
+pub(crate) mod control;
+mod events;
+mod migrate;
+pub(crate) mod move_args;
+mod on_stall;
+mod receive;
+mod report;
+mod run;
+
+pub use cli::ferryvm;
