@@ -41,6 +41,9 @@ fn a_guest_moves_on_and_on() {
     }
 }
 
+/// Makes a device anew.
+type Device<'a> = &'a dyn Fn() -> Arc<dyn Accelerator>;
+
 /// Devices at the source, or at both ends where they decode too, and the CPU behind them.
 #[test]
 fn a_guest_goes_on_by_devices_of_every_kind() {
@@ -54,7 +57,7 @@ fn a_guest_goes_on_by_devices_of_every_kind() {
     let compress = [Method::Deflate];
     let delta = [Method::Delta];
     let mixed = [Method::Deflate, Method::Delta, Method::Raw];
-    let cases: [(&[Method], &[&dyn Fn() -> Arc<dyn Accelerator>]); 5] = [
+    let cases: [(&[Method], &[Device<'_>]); 5] = [
         (&compress, &[&modelled(Profile::spr_iaa())]),
         (&delta, &[&modelled(Profile::spr_dsa())]),
         (&delta, &[&modelled(Profile::dsa_full())]),
