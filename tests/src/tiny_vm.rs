@@ -56,7 +56,7 @@ const CODE: u8 = 11;
 const DATA: u8 = 3;
 
 impl TinyVm {
-    /// A machine whose guest has `memory`, between [`OWN_BYTES`] and 3 GiB or between 4 and 64 GiB (devices are in the gap), in pages of `1 << shift` bytes. It has no vCPU yet.
+    /// A machine whose guest has `memory`, between its own pages' size and 3 GiB or between 4 and 64 GiB (devices are in the gap), in pages of `1 << shift` bytes. It has no vCPU yet.
     ///
     /// # Errors
     /// Why there is none here.
