@@ -11,6 +11,8 @@ use crate::command::move_args::PlanError;
 use crate::control::client::ClientError;
 use crate::control::server::ServeError;
 use crate::control::{Kind, Refused};
+use crate::dirty::DirtyChoiceError;
+use crate::host::HostError;
 use crate::outcome::Verdict;
 use crate::proof::Proof;
 use crate::vm::{FerryError, ProveError};
@@ -80,6 +82,9 @@ impl Error {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Ferry(FerryError::Layout(_)) => Exit::Usage,
+            Self::Ferry(FerryError::Host(HostError::Dirty(DirtyChoiceError::OtherGuest { .. }))) => {
+                Exit::Usage
+            }
             Self::Ferry(FerryError::Host(_)) | Self::Plan(PlanError::Accelerator(_)) => Exit::NotHere,
             Self::Plan(_) => Exit::Usage,
             Self::Asked(Refused { kind: Kind::Usage, .. }) => Exit::Usage,

@@ -3,10 +3,10 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use pageferry_engine::dirty::DirtySource;
 use pageferry_engine::vm::Machine;
 
 use crate::cpu::Cpu;
+use crate::dirty::{Dirty, DirtyChoice, DirtyChoiceError};
 use crate::guest::Kick;
 #[cfg(target_arch = "x86_64")]
 use crate::kvm::{KvmError, KvmHost};
@@ -36,6 +36,28 @@ impl From<GuestKind> for GuestChoice {
     }
 }
 
+/// What is to run a guest, and who is to notice what it writes. A [`GuestChoice`] or a [`GuestKind`] alone leaves the latter to
+/// what is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostChoice {
+    /// What is to run the guest.
+    pub guest: GuestChoice,
+    /// Who is to notice what it writes.
+    pub dirty: DirtyChoice,
+}
+
+impl From<GuestChoice> for HostChoice {
+    fn from(guest: GuestChoice) -> Self {
+        Self { guest, dirty: DirtyChoice::Auto }
+    }
+}
+
+impl From<GuestKind> for HostChoice {
+    fn from(kind: GuestKind) -> Self {
+        GuestChoice::from(kind).into()
+    }
+}
+
 /// Why nothing runs a guest here.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -51,6 +73,9 @@ pub enum HostError {
     /// The processor of this host is not known.
     #[error("cannot read what processor this is: {0}")]
     Machine(#[from] std::io::Error),
+    /// Nobody notices what it writes.
+    #[error(transparent)]
+    Dirty(#[from] DirtyChoiceError),
 }
 
 /// What runs the guest.
@@ -61,11 +86,22 @@ pub(crate) enum Host {
 }
 
 impl Host {
-    pub(crate) fn new(choice: GuestChoice, memory: &Arc<Memory>) -> Result<Self, HostError> {
-        match choice {
+    /// The host, and whoever notices what its guest writes.
+    pub(crate) fn new(choice: HostChoice, memory: &Arc<Memory>) -> Result<(Self, Dirty), HostError> {
+        let mut host = match choice.guest {
             GuestChoice::Kvm => Self::kvm(memory),
             GuestChoice::Process => Self::process(memory),
             GuestChoice::Auto => Self::kvm(memory).or_else(|_| Self::process(memory)),
+        }?;
+        let dirty = host.track(choice.dirty)?;
+        Ok((host, dirty))
+    }
+
+    fn track(&mut self, choice: DirtyChoice) -> Result<Dirty, DirtyChoiceError> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Kvm(host, memory) => host.track(choice, memory),
+            Self::Process(host) => host.track(choice),
         }
     }
 
@@ -123,14 +159,6 @@ impl Host {
             #[cfg(target_arch = "x86_64")]
             Self::Kvm(host, _) => host.machine(),
             Self::Process(host) => host.machine(),
-        }
-    }
-
-    pub(crate) fn dirty_source(&self) -> Box<dyn DirtySource> {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Kvm(host, _) => host.dirty_source(),
-            Self::Process(host) => host.dirty_source(),
         }
     }
 }

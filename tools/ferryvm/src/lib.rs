@@ -35,7 +35,7 @@
 //!     here.watch().prove(Duration::from_secs(60))?;
 //!     here.pause()?;
 //!
-//!     let (from, kind) = (here.memory(), here.kind().into());
+//!     let (from, kind) = (here.memory(), here.kind());
 //!     let mut there = FerryVm::destination(Layout::of_regions(&regions_of(from.ranges()))?, kind)?;
 //!     let mut page = [0; 4096];
 //!     for index in from.ranges().flat_map(|range| range.first.0..range.end().0).map(PageIndex) {
@@ -56,6 +56,7 @@ mod block;
 mod command;
 mod control;
 mod cpu;
+mod dirty;
 mod doorbell;
 mod error;
 mod gate;
@@ -77,8 +78,9 @@ mod vm;
 mod workload;
 
 pub use command::ferryvm;
+pub use dirty::{DirtyChoice, DirtyChoiceError, DirtyKind, UnknownDirty};
 pub use gate::StillRunning;
-pub use host::{GuestChoice, HostError, UnknownGuest};
+pub use host::{GuestChoice, HostChoice, HostError, UnknownGuest};
 #[cfg(target_arch = "x86_64")]
 pub use kvm::KvmError;
 pub use layout::{Layout, LayoutError, MAX_VCPUS, PAGE_SIZE, regions_of};

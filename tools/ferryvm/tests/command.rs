@@ -36,12 +36,45 @@ fn the_json_report_has_every_figure() {
 }
 
 #[test]
+fn the_report_says_who_noticed_what_the_guest_wrote() {
+    let has_kvm = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
+    let cases = [
+        ("process", "marks", "marks"),
+        ("process", "userfaultfd", "userfaultfd"),
+        ("kvm", "auto", "KVM dirty log ("),
+        ("kvm", "log", "KVM dirty log ("),
+        ("kvm", "ring", "KVM dirty ring"),
+        ("kvm", "userfaultfd", "userfaultfd"),
+    ];
+    for (guest, dirty, source) in cases {
+        if guest == "kvm" && !has_kvm {
+            println!("skipped: no /dev/kvm");
+            continue;
+        }
+        let run = ferryvm(&format!("run --guest {guest} --dirty {dirty} --memory 64M --for 0.1"));
+        let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+        if run.status.code() == Some(3) && dirty != "auto" && err.contains("is not to be had here") {
+            println!("skipped: {err}");
+            continue;
+        }
+        assert_eq!(run.status.code(), Some(0), "{guest}, {dirty}: {out}{err}");
+        assert!(out.contains(&format!("dirty pages: {source}")), "{guest}, {dirty}: {out}");
+    }
+    let run = ferryvm("run --guest process --memory 64M --for 0.1 --json");
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    let by = report["dirty_pages"].as_str();
+    assert!(by == Some("userfaultfd") || by == Some("marks"), "{report}");
+}
+
+#[test]
 fn a_guest_that_cannot_be_is_wrong_usage() {
     for (arguments, words) in [
         ("run --memory 63M", "too small"),
         ("run --memory 65M", "multiple of 2 MiB"),
         ("run --working-set 4K", "16 pages or more"),
         ("run --pattern twos", "is no pattern"),
+        ("run --guest process --memory 64M --dirty ring", "is not for a process guest"),
+        ("run --guest process --memory 64M --dirty log", "userfaultfd or marks"),
     ] {
         let run = ferryvm(arguments);
         let err = String::from_utf8_lossy(&run.stderr);

@@ -11,6 +11,7 @@ use super::migrate::{self, MigrateArgs};
 use super::move_args;
 use super::receive::{self, ReceiveArgs};
 use super::run;
+use crate::dirty::DirtyChoice;
 use crate::error::{Error, Exit};
 use crate::host::GuestChoice;
 use crate::layout::MAX_VCPUS;
@@ -63,6 +64,9 @@ pub(crate) struct GuestArgs {
     /// What runs the guest: kvm, process (threads of this process, no virtual machine), or auto: kvm where it is there
     #[arg(long, value_name = "KIND", default_value = "auto")]
     pub(crate) guest: GuestChoice,
+    /// Who notices which pages it writes: log or ring (KVM's), userfaultfd, marks (of threads of this process), or auto: log, else userfaultfd, else marks
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    pub(crate) dirty: DirtyChoice,
     /// How much memory it has; more than 3G has a hole below 4G
     #[arg(long, short, value_name = "SIZE", default_value = "256M")]
     pub(crate) memory: ByteSize,
@@ -184,6 +188,7 @@ mod tests {
             ["--pattern", "twos"],
             ["--rate", "-1"],
             ["--guest", "xen"],
+            ["--dirty", "dust"],
             ["--fill", "ones"],
             ["--for", "0"],
         ] {

@@ -29,8 +29,9 @@ use super::move_args::{BondArgs, Chosen, PlanError, choose};
 use super::run::{Stay, live_line, say_what_runs_it};
 use crate::control::desk::{Desk, Order, Standing};
 use crate::control::server::Server;
+use crate::dirty::DirtyChoice;
 use crate::error::Error;
-use crate::host::GuestChoice;
+use crate::host::{GuestChoice, HostChoice};
 use crate::journey::Journey;
 use crate::keeper::{Keeper, Kept};
 use crate::layout::{Layout, PAGE_SIZE};
@@ -50,6 +51,9 @@ pub(crate) struct ReceiveArgs {
     /// What runs the guest, as at the source: kvm, process, or auto: kvm where it is there
     #[arg(long, value_name = "KIND", default_value = "auto")]
     guest: GuestChoice,
+    /// Who notices which pages it writes: log or ring (KVM's), userfaultfd, marks (of threads of this process), or auto: log, else userfaultfd, else marks
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    dirty: DirtyChoice,
     /// How long the guest runs before it is asked for its proof [default: until it is told to end]
     #[arg(long = "for", value_name = "TIME", conflicts_with = "prove")]
     time: Option<Seconds>,
@@ -121,7 +125,7 @@ pub(crate) fn receive(args: ReceiveArgs) -> Result<(), Error> {
         }
     };
     let memory = ByteSize(vm.memory().bytes());
-    let (watch, kind, host) = (vm.watch(), vm.kind(), args.host(&vm));
+    let (watch, kind, dirty, host) = (vm.watch(), vm.kind(), vm.dirty_kind(), args.host(&vm));
     desk.seat(kind, watch.clone());
     if args.prealloc && host.available_bytes.is_none_or(|available| memory.0 <= available) {
         allocate(&vm.memory());
@@ -137,7 +141,7 @@ pub(crate) fn receive(args: ReceiveArgs) -> Result<(), Error> {
         console::warn(error);
     }
     let begun = Instant::now();
-    let stay = Stay { kind, memory, watch, begun, arrival: Some(outcome.clone()) };
+    let stay = Stay { kind, dirty, memory, watch, begun, arrival: Some(outcome.clone()) };
     let kept = args.keep(ended, &outcome, &stay, (desk, orders))?;
     stay.end(kept, args.json, |report| report)
 }
@@ -160,7 +164,8 @@ impl ReceiveArgs {
         let regions: Vec<_> =
             offer.regions.as_slice().iter().map(|region| (region.gpa, region.bytes)).collect();
         let layout = Layout::of_regions(&regions).map_err(|error| error.to_string())?;
-        let vm = FerryVm::destination(layout, self.guest).map_err(|error| error.to_string())?;
+        let vm = FerryVm::destination(layout, HostChoice { guest: self.guest, dirty: self.dirty })
+            .map_err(|error| error.to_string())?;
         say_what_runs_it(&vm, self.guest);
         Ok(vm)
     }

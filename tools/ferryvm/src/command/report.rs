@@ -8,6 +8,7 @@ use pageferry_tools::console;
 use pageferry_tools::quantity::{ByteSize, Seconds};
 use serde::Serialize;
 
+use crate::dirty::DirtyKind;
 use crate::outcome::{Outcome, Place};
 use crate::proof::{Heartbeat, Proof};
 use crate::state::GuestKind;
@@ -17,6 +18,8 @@ use crate::workload::Workload;
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) guest: GuestKind,
+    /// Who notices which pages it writes.
+    pub(crate) dirty_pages: DirtyKind,
     /// Unknown of a guest that came from elsewhere.
     pub(crate) vcpus: Option<u32>,
     pub(crate) memory_bytes: ByteSize,
@@ -55,11 +58,22 @@ pub(crate) fn print<T: Serialize>(value: &T, as_json: bool, words: impl Fn(&T) -
 impl Report {
     pub(crate) fn words(&self) -> String {
         let mut text = String::new();
-        let Self { guest, vcpus, memory_bytes, workload, seconds, arrival, heartbeat, proof, departure } =
-            self;
+        let Self {
+            guest,
+            dirty_pages,
+            vcpus,
+            memory_bytes,
+            workload,
+            seconds,
+            arrival,
+            heartbeat,
+            proof,
+            departure,
+        } = self;
         let vcpus = vcpus.map_or_else(String::new, |vcpus| format!(", {vcpus} vCPU"));
         let pattern = workload.map_or_else(String::new, |workload| format!(", {}", workload.pattern));
         line(&mut text, "guest", format_args!("{guest}{vcpus}, {memory_bytes}{pattern}"));
+        line(&mut text, "tracked", format_args!("by {dirty_pages}"));
         if let Some(arrival) = arrival {
             line(&mut text, "arrival", format_args!("in {:.1} s", arrival.seconds));
             arrival.figures(&mut text);

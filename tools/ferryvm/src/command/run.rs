@@ -12,8 +12,9 @@ use super::cli::{GuestArgs, RunArgs};
 use super::report::{self, Moved, Report};
 use crate::control::desk::Desk;
 use crate::control::server::Server;
+use crate::dirty::DirtyKind;
 use crate::error::Error;
-use crate::host::GuestChoice;
+use crate::host::{GuestChoice, HostChoice};
 use crate::keeper::{Keeper, Kept};
 use crate::layout::{Layout, PAGE_BYTES};
 use crate::outcome::Outcome;
@@ -31,7 +32,7 @@ const DEFAULT_TIME: Duration = Duration::from_secs(10);
 /// Runs a guest, and prints what came of it.
 pub(crate) fn run(args: &RunArgs) -> Result<(), Error> {
     let mut vm = source(&args.guest)?;
-    let (watch, kind) = (vm.watch(), vm.kind());
+    let (watch, kind, dirty) = (vm.watch(), vm.kind(), vm.dirty_kind());
     let (desk, orders) = Desk::new();
     desk.seat(kind, watch.clone());
     let server = args.control.as_ref().map(|address| Server::start(address, desk.clone()));
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Error> {
         keeper.keep(time.map(|time| begun + time))?
     };
     let GuestArgs { vcpus, memory, .. } = args.guest;
-    let stay = Stay { kind, memory, watch, begun, arrival: None };
+    let stay = Stay { kind, dirty, memory, watch, begun, arrival: None };
     stay.end(kept, args.json, |report| Report {
         vcpus: Some(vcpus),
         workload: Some(workload(&args.guest)),
@@ -57,6 +58,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Error> {
 /// A guest's time here, from its first moment on.
 pub(crate) struct Stay {
     pub(crate) kind: GuestKind,
+    pub(crate) dirty: DirtyKind,
     pub(crate) memory: ByteSize,
     pub(crate) watch: Watch,
     pub(crate) begun: Instant,
@@ -71,7 +73,7 @@ impl Stay {
         as_json: bool,
         add: impl FnOnce(Report) -> Report,
     ) -> Result<(), Error> {
-        let Self { kind, memory, watch, begun, arrival } = self;
+        let Self { kind, dirty, memory, watch, begun, arrival } = self;
         let seconds = Seconds(begun.elapsed());
         // Before the proof, which walks memory that may never have been touched; but a guest that has just come may not have
         // been felt before.
@@ -92,6 +94,7 @@ impl Stay {
         }
         let report = add(Report {
             guest: kind,
+            dirty_pages: dirty,
             vcpus: None,
             memory_bytes: memory,
             workload: None,
@@ -120,7 +123,12 @@ pub(crate) fn live_line(watch: &Watch) -> LiveLine {
 /// The guest that the arguments describe.
 fn source(args: &GuestArgs) -> Result<FerryVm, FerryError> {
     let layout = Layout::of_size(args.memory.0)?;
-    let vm = FerryVm::source(layout, args.vcpus, &workload(args), args.guest)?;
+    let vm = FerryVm::source(
+        layout,
+        args.vcpus,
+        &workload(args),
+        HostChoice { guest: args.guest, dirty: args.dirty },
+    )?;
     say_what_runs_it(&vm, args.guest);
     Ok(vm)
 }

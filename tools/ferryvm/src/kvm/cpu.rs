@@ -1,8 +1,11 @@
 //! One vCPU: what happens between two entries into the guest.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use kvm_bindings::KVM_EXIT_DIRTY_RING_FULL;
 use kvm_ioctls::{VcpuExit, VcpuFd};
+use pageferry_engine::dirty::{DirtyError, RingReaper};
 use vmm_sys_util::errno::Error;
 
 use super::features::Processor;
@@ -19,15 +22,26 @@ pub(super) struct KvmCpu {
     /// Keeps the guest's memory mapped for as long as the vCPU is there.
     slots: Slots,
     processor: Arc<Processor>,
+    /// Who empties its dirty ring, if it has one.
+    reaper: Option<RingReaper>,
 }
+
+/// How long a vCPU waits, whose ring cannot be emptied any more, before it looks whether dirty pages still matter.
+const WAIT: Duration = Duration::from_millis(1);
 
 impl KvmCpu {
     /// A vCPU that begins with the program.
-    pub(super) fn new(fd: VcpuFd, vcpu: u32, slots: Slots, processor: Arc<Processor>) -> Result<Self, Error> {
+    pub(super) fn new(
+        fd: VcpuFd,
+        vcpu: u32,
+        slots: Slots,
+        processor: Arc<Processor>,
+        reaper: Option<RingReaper>,
+    ) -> Result<Self, Error> {
         fd.set_cpuid2(&registers::cpuid_of(vcpu, &processor.cpuid))?;
         fd.set_sregs(&boot::system_registers(vcpu, fd.get_sregs()?))?;
         fd.set_regs(&boot::registers(vcpu))?;
-        Ok(Self { fd, slots, processor })
+        Ok(Self { fd, slots, processor, reaper })
     }
 
     /// Enters the guest once, without running it, so that what its last exit asked for is complete. Otherwise the
@@ -51,6 +65,7 @@ impl Cpu for KvmCpu {
             match self.fd.run() {
                 Ok(VcpuExit::MmioWrite(address, data)) => write(address, data, doorbell)?,
                 Ok(VcpuExit::MmioRead(address, data)) => read(address, data, doorbell)?,
+                Ok(VcpuExit::Unsupported(KVM_EXIT_DIRTY_RING_FULL)) => self.empty_ring(doorbell)?,
                 Ok(exit) => {
                     let exit = format!("{exit:?}");
                     return Err(Crash(format!("the vCPU left the guest with {exit}{}", self.whereabouts())));
@@ -72,6 +87,20 @@ impl Cpu for KvmCpu {
 }
 
 impl KvmCpu {
+    /// Has the rings emptied, without which the vCPU does not run on.
+    fn empty_ring(&self, doorbell: &Doorbell) -> Result<(), Crash> {
+        match self.reaper.as_ref().map(RingReaper::harvest) {
+            Some(Ok(())) => Ok(()),
+            // The migration learns it at its next collection and fails; when it stops the source, the guest runs on.
+            Some(Err(DirtyError::Missed { .. })) => {
+                doorbell.common().gate.sleep(WAIT);
+                Ok(())
+            }
+            Some(Err(error)) => Err(Crash(format!("its dirty ring is full: {error}"))),
+            None => Err(Crash("its dirty ring is full, and it was given none".to_owned())),
+        }
+    }
+
     /// Where the guest was, for people.
     fn whereabouts(&self) -> String {
         let at = self.fd.get_regs().map(|regs| format!(", at {:#x}", regs.rip));

@@ -2,7 +2,7 @@
 
 mod boot;
 mod cpu;
-mod dirty_log;
+mod dirty;
 mod features;
 mod program;
 mod registers;
@@ -12,15 +12,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use kvm_ioctls::{Kvm, VmFd};
-use pageferry_engine::dirty::DirtySource;
+use pageferry_accel::guest::TrackingError;
 use pageferry_engine::vm::Machine;
 use vmm_sys_util::errno::Error;
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler, unblock_signal};
 
 use crate::cpu::{Cpu, Crash};
+use crate::dirty::{Dirty, DirtyChoice, DirtyChoiceError};
 use crate::memory::Memory;
 use cpu::KvmCpu;
-use dirty_log::DirtyLog;
+use dirty::Rings;
 use features::Processor;
 use slots::Slots;
 
@@ -29,6 +30,8 @@ pub(crate) struct KvmHost {
     vm: Arc<VmFd>,
     slots: Slots,
     processor: Arc<Processor>,
+    /// Where KVM's dirty rings were chosen.
+    rings: Option<Rings>,
 }
 
 /// Why there is no virtual machine.
@@ -51,6 +54,9 @@ pub enum KvmError {
         /// What it said.
         source: std::io::Error,
     },
+    /// A vCPU has no dirty ring.
+    #[error(transparent)]
+    Ring(TrackingError),
 }
 
 impl KvmHost {
@@ -62,7 +68,14 @@ impl KvmHost {
         let slots = Slots::new(Arc::clone(&vm), Arc::clone(memory.mapped()));
         let slots = slots.map_err(cannot("give a virtual machine its memory"))?;
         register_signal_handler(kick_signal(), on_kick).map_err(cannot("be interrupted by a signal"))?;
-        Ok(Self { vm, slots, processor: Arc::new(processor) })
+        Ok(Self { vm, slots, processor: Arc::new(processor), rings: None })
+    }
+
+    /// Whoever notices what the guest writes, as chosen: asked for once, and before there are vCPUs.
+    pub(crate) fn track(&mut self, choice: DirtyChoice, memory: &Memory) -> Result<Dirty, DirtyChoiceError> {
+        let (dirty, rings) = dirty::source(choice, &self.slots, memory)?;
+        self.rings = rings;
+        Ok(dirty)
     }
 
     /// Writes what a guest needs to begin into its memory.
@@ -73,18 +86,15 @@ impl KvmHost {
     /// One more vCPU.
     pub(crate) fn cpu(&self, vcpu: u32) -> Result<Box<dyn Cpu>, KvmError> {
         let fd = self.vm.create_vcpu(vcpu.into()).map_err(cannot("create a vCPU"))?;
-        let cpu = KvmCpu::new(fd, vcpu, self.slots.clone(), Arc::clone(&self.processor));
+        let adopt = |rings: &Rings| rings.adopt(&self.slots, &fd);
+        let reaper = self.rings.as_ref().map(adopt).transpose().map_err(KvmError::Ring)?;
+        let cpu = KvmCpu::new(fd, vcpu, self.slots.clone(), Arc::clone(&self.processor), reaper);
         Ok(Box::new(cpu.map_err(cannot("set up a vCPU"))?))
     }
 
     /// What guests are shown here.
     pub(crate) fn machine(&self) -> Machine {
         self.processor.machine.clone()
-    }
-
-    /// Whoever notices what guests write.
-    pub(crate) fn dirty_source(&self) -> Box<dyn DirtySource> {
-        Box::new(DirtyLog::new(self.slots.clone()))
     }
 }
 

@@ -1,11 +1,14 @@
-//! The calls into KVM whose contract is ours to keep: memory slots, and the extended state of a vCPU.
+//! The calls into KVM whose contract is ours to keep: memory slots, dirty rings, and the extended
+//! state of a vCPU.
 #![allow(unsafe_code, reason = "the contract of these calls cannot be checked by the compiler")]
 
 use std::sync::Arc;
 
-use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, kvm_userspace_memory_region, kvm_xsave};
+use kvm_bindings::{kvm_userspace_memory_region, kvm_xsave};
 use kvm_ioctls::{Cap, VcpuFd, VmFd};
-use pageferry_accel::guest::{AnonymousMemory, GuestMemory};
+use pageferry_accel::dma::HostAddress;
+use pageferry_accel::guest::kvm::{Slot, VcpuRing};
+use pageferry_accel::guest::{self, AnonymousMemory, GuestMemory, Region, TrackingError};
 use vmm_sys_util::errno::Error;
 
 /// A VM's memory slots, one a region of its memory, in the order of the regions.
@@ -19,34 +22,43 @@ impl Slots {
     /// Gives the VM its memory.
     pub(super) fn new(vm: Arc<VmFd>, memory: Arc<AnonymousMemory>) -> Result<Self, Error> {
         let slots = Self { vm, memory };
-        slots.log_dirty_pages(false)?;
+        for slot in slots.all() {
+            let region = kvm_userspace_memory_region {
+                slot: slot.number,
+                flags: 0,
+                guest_phys_addr: slot.gpa.0,
+                memory_size: slot.bytes,
+                userspace_addr: slot.host.0,
+            };
+            // SAFETY: the region is mapped for as long as `memory` lives, and `slots` keeps it and the VM: whoever has vCPUs
+            // keeps a `Slots`. The guest's memory is read and written by nobody but through copies that bear with that.
+            unsafe { slots.vm.set_user_memory_region(region)? };
+        }
         Ok(slots)
     }
 
-    /// Has KVM note which pages are written, or no longer.
-    pub(super) fn log_dirty_pages(&self, log: bool) -> Result<(), Error> {
-        let flags = if log { KVM_MEM_LOG_DIRTY_PAGES } else { 0 };
-        for (slot, region) in (0..).zip(self.memory.regions()) {
-            let region = kvm_userspace_memory_region {
-                slot,
-                flags,
-                guest_phys_addr: region.gpa.0,
-                memory_size: region.bytes,
-                userspace_addr: region.host.expose_provenance() as u64,
-            };
-            // SAFETY: the region is mapped for as long as `memory` lives, and `self` keeps it and the VM: whoever has vCPUs
-            // keeps a `Slots`. The guest's memory is read and written by nobody but through copies that bear with that.
-            unsafe { self.vm.set_user_memory_region(region)? };
-        }
-        Ok(())
+    /// The same slots for whoever notices what the guest writes to them; there is one of those a VM.
+    pub(super) fn tracked(&self) -> Result<guest::kvm::Slots, TrackingError> {
+        // SAFETY: the VM is KVM's. Its slots were set by `new` exactly so and without flags, nothing here sets them again or reads
+        // their log, and `KvmHost::track` asks once. The memory stays mapped for as long as vCPUs run, which keep it.
+        unsafe { guest::kvm::Slots::new(&*self.vm, self.all()) }
     }
 
-    /// Which pages were written since the last time, a bit a page, a bitmap a region.
-    pub(super) fn take_log(&self) -> Result<Vec<Vec<u64>>, Error> {
-        let log = |(slot, region): (u32, pageferry_accel::guest::Region)| {
-            self.vm.get_dirty_log(slot, usize::try_from(region.bytes).unwrap_or(usize::MAX))
+    /// The dirty ring of a vCPU of this VM, which was given rings of so many entries.
+    pub(super) fn ring(&self, vcpu: &VcpuFd, entries: u32) -> Result<VcpuRing, TrackingError> {
+        // SAFETY: the vCPU is KVM's. `Rings`, which alone calls this, is there only where the VM was given such rings, which KVM
+        // refuses once there are vCPUs; and it is called once for each vCPU, as that is made.
+        unsafe { VcpuRing::map(vcpu, entries) }
+    }
+
+    fn all(&self) -> Vec<Slot> {
+        let slot = |(number, region): (u32, Region)| Slot {
+            number,
+            gpa: region.gpa,
+            bytes: region.bytes,
+            host: HostAddress::of(region.host),
         };
-        (0..).zip(self.memory.regions()).map(log).collect()
+        (0..).zip(self.memory.regions()).map(slot).collect()
     }
 
     /// Gives a vCPU of this VM its x87, SSE and AVX registers.

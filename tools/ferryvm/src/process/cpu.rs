@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use pageferry_engine::dirty::WrittenPages;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::marks::Marks;
 use crate::block::{Block, Failure, PROVED_PER_BEAT, Verdict};
 use crate::cpu::{Cpu, Crash};
 use crate::doorbell::{Doorbell, PROVE};
@@ -31,13 +31,14 @@ struct Registers {
 /// One thread's work.
 pub(super) struct ProcessCpu {
     memory: Arc<Memory>,
-    marks: Arc<Marks>,
+    /// Where it marks what it has written, if nobody else notices.
+    marks: Option<Arc<WrittenPages>>,
     vcpu: u32,
     registers: Registers,
 }
 
 impl ProcessCpu {
-    pub(super) fn new(memory: Arc<Memory>, marks: Arc<Marks>, vcpu: u32) -> Self {
+    pub(super) fn new(memory: Arc<Memory>, marks: Option<Arc<WrittenPages>>, vcpu: u32) -> Self {
         Self { memory, marks, vcpu, registers: Registers::default() }
     }
 
@@ -50,8 +51,11 @@ impl ProcessCpu {
     }
 
     fn write(&self, address: Linear, page: &PageBytes) -> Result<(), Crash> {
-        let page = self.memory.write(address, page);
-        self.marks.set(page.ok_or_else(|| Crash(format!("{:#x} is not in memory", address.0)))?);
+        let written = self.memory.write(address, page);
+        let page = written.ok_or_else(|| Crash(format!("{:#x} is not in memory", address.0)))?;
+        if let Some(marks) = &self.marks {
+            marks.mark_page(page);
+        }
         Ok(())
     }
 

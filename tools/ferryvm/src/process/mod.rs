@@ -3,35 +3,35 @@
 //! It is no virtual machine, and says so. What it writes reaches guest memory through [`GuestRam`](pageferry_accel::guest::GuestRam).
 
 mod cpu;
-mod marks;
 
 use std::io;
 use std::sync::Arc;
 
-use pageferry_engine::dirty::DirtySource;
+use pageferry_engine::dirty::{WrittenPages, WrittenSource};
 use pageferry_engine::vm::Machine;
 
 use crate::cpu::Cpu;
+use crate::dirty::{Dirty, DirtyChoice, DirtyChoiceError, DirtyKind};
 use crate::memory::Memory;
+use crate::state::GuestKind;
 use cpu::ProcessCpu;
-use marks::{Marks, MarksSource};
 
 /// A place for guest threads.
 pub(crate) struct ProcessHost {
     memory: Arc<Memory>,
-    marks: Arc<Marks>,
+    /// Where the threads mark what they write.
+    marks: Option<Arc<WrittenPages>>,
     machine: Machine,
 }
 
 impl ProcessHost {
     pub(crate) fn new(memory: &Arc<Memory>) -> io::Result<Self> {
-        let marks = Arc::new(Marks::new(memory.ram()));
-        Ok(Self { memory: Arc::clone(memory), marks, machine: Machine::of_this_host()? })
+        Ok(Self { memory: Arc::clone(memory), marks: None, machine: Machine::of_this_host()? })
     }
 
     /// One more thread's work.
     pub(crate) fn cpu(&self, vcpu: u32) -> Box<dyn Cpu> {
-        Box::new(ProcessCpu::new(Arc::clone(&self.memory), Arc::clone(&self.marks), vcpu))
+        Box::new(ProcessCpu::new(Arc::clone(&self.memory), self.marks.clone(), vcpu))
     }
 
     /// The host's own processor: its threads see all of it.
@@ -39,8 +39,22 @@ impl ProcessHost {
         self.machine.clone()
     }
 
-    /// Whoever notices what the threads write.
-    pub(crate) fn dirty_source(&self) -> Box<dyn DirtySource> {
-        Box::new(MarksSource::new(Arc::clone(&self.marks)))
+    /// Whoever notices what the threads write, as chosen: asked for before there are threads.
+    pub(crate) fn track(&mut self, choice: DirtyChoice) -> Result<Dirty, DirtyChoiceError> {
+        let by_userfaultfd = || Dirty::by_userfaultfd(self.memory.ram());
+        match choice {
+            DirtyChoice::Auto => Ok(by_userfaultfd().unwrap_or_else(|_| self.by_marks())),
+            DirtyChoice::Userfaultfd => by_userfaultfd().map_err(DirtyChoiceError::not_here(choice)),
+            DirtyChoice::Marks => Ok(self.by_marks()),
+            DirtyChoice::Log | DirtyChoice::Ring => {
+                Err(DirtyChoiceError::OtherGuest { choice, guest: GuestKind::Process })
+            }
+        }
+    }
+
+    fn by_marks(&mut self) -> Dirty {
+        let marks = Arc::new(WrittenPages::new(self.memory.ram()));
+        self.marks = Some(Arc::clone(&marks));
+        Dirty { kind: DirtyKind::Marks, source: Box::new(WrittenSource::new(marks)) }
     }
 }

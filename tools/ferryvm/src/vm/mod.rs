@@ -12,9 +12,10 @@ use pageferry_engine::dirty::DirtySource;
 use pageferry_engine::vm::{Machine, Vm, VmError};
 
 use crate::block::{Block, Verdict};
+use crate::dirty::{Dirty, DirtyKind};
 use crate::doorbell::Common;
 use crate::guest::Guest;
-use crate::host::{GuestChoice, Host, HostError};
+use crate::host::{Host, HostChoice, HostError};
 use crate::layout::{Layout, LayoutError, Linear, MAX_VCPUS, PAGE_BYTES};
 use crate::memory::{Memory, MemoryError};
 use crate::proof::{Heartbeat, Proof};
@@ -28,7 +29,7 @@ use crate::workload::{Fill, Pattern, Rate, Work, Workload};
 pub struct FerryVm {
     /// First, so that the threads have ended before what they use goes.
     guest: Option<Guest>,
-    dirty: Box<dyn DirtySource>,
+    dirty: Dirty,
     host: Host,
     memory: Arc<Memory>,
     rate: Rate,
@@ -87,7 +88,7 @@ impl FerryVm {
         layout: Layout,
         vcpus: u32,
         workload: &Workload,
-        choice: GuestChoice,
+        choice: impl Into<HostChoice>,
     ) -> Result<Self, FerryError> {
         let most = workload.working_set_pages.map(|pages| pages.div_ceil(u64::from(vcpus.max(1))));
         let shares = layout.shares(vcpus, most)?;
@@ -117,10 +118,9 @@ impl FerryVm {
     ///
     /// # Errors
     /// [`FerryError`] if it cannot be had.
-    pub fn destination(layout: Layout, choice: GuestChoice) -> Result<Self, FerryError> {
+    pub fn destination(layout: Layout, choice: impl Into<HostChoice>) -> Result<Self, FerryError> {
         let memory = Arc::new(Memory::new(layout)?);
-        let host = Host::new(choice, &memory)?;
-        let dirty = host.dirty_source();
+        let (host, dirty) = Host::new(choice.into(), &memory)?;
         Ok(Self { guest: None, dirty, host, memory, rate: Rate::Unlimited, watched: Watch::default() })
     }
 
@@ -128,6 +128,12 @@ impl FerryVm {
     #[must_use]
     pub fn kind(&self) -> GuestKind {
         self.host.kind()
+    }
+
+    /// Who notices what the guest writes.
+    #[must_use]
+    pub fn dirty_kind(&self) -> DirtyKind {
+        self.dirty.kind
     }
 
     /// A way to watch the guest, also while a migration has this.
@@ -226,7 +232,7 @@ impl Vm for FerryVm {
     }
 
     fn dirty(&mut self) -> &mut dyn DirtySource {
-        &mut *self.dirty
+        &mut *self.dirty.source
     }
 
     fn pause(&mut self) -> Result<(), VmError> {

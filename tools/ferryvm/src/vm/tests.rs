@@ -6,6 +6,7 @@ use std::time::Duration;
 use zerocopy::IntoBytes;
 
 use super::*;
+use crate::host::GuestChoice;
 use crate::workload::{Generation, PAGE_WORDS};
 
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ferryvm::{FerryVm, Pattern, ProveError, Rate, Workload};
+use ferryvm::{DirtyChoice, FerryVm, HostChoice, Layout, Pattern, ProveError, Rate, Workload};
 use pageferry_accel::units::PageIndex;
 use pageferry_engine::dirty::{DirtyBitmap, DirtyError};
 use pageferry_engine::vm::Vm;
 
-use crate::setup::{PATIENCE, kinds, page_of, run_for, small, snapshot, source, workload, written};
+use crate::setup::{
+    MIB, PATIENCE, kinds, page_of, run_for, small, snapshot, source, tracked_kinds, workload, written,
+};
 
 #[test]
 fn a_guest_of_every_pattern_proves_what_it_wrote() {
@@ -74,7 +76,7 @@ fn a_guest_that_is_not_there_or_paused_gives_no_proof() {
 
 #[test]
 fn every_page_that_changes_is_reported_dirty() {
-    for choice in kinds() {
+    for choice in tracked_kinds() {
         let mut vm = source(choice, 2, &workload(Pattern::Sparse));
         let ram = vm.memory();
         let mut dirty = DirtyBitmap::clean(&ram);
@@ -104,6 +106,26 @@ fn every_page_that_changes_is_reported_dirty() {
         vm.dirty().stop().unwrap();
         vm.dirty().stop().unwrap();
     }
+}
+
+#[test]
+fn a_vcpu_whose_ring_is_full_runs_on_and_no_page_is_missed() {
+    let by_ring = |choice: &HostChoice| choice.dirty == DirtyChoice::Ring;
+    let Some(choice) = tracked_kinds().find(by_ring) else { return };
+    // More pages than a ring has entries, each written many times.
+    let much = Workload { rate: Rate::Unlimited, working_set_pages: None, ..workload(Pattern::Sequence) };
+    let layout = Layout::of_size(128 * MIB).unwrap();
+    let mut vm = FerryVm::source(layout, 1, &much, choice).unwrap();
+    vm.dirty().start().unwrap();
+    run_for(&mut vm, 40_000);
+    vm.pause().unwrap();
+    let mut dirty = DirtyBitmap::clean(&vm.memory());
+    vm.dirty().collect(&mut dirty).unwrap();
+    let reported = dirty.count();
+    let reachable = (0..).map_while(|page| vm.page(0, page)).count() as u64;
+    assert!(reachable > 1 << 14, "{reachable} pages");
+    assert!(reported >= reachable, "{reported} of {reachable} pages");
+    vm.dirty().stop().unwrap();
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ferryvm::{FerryVm, Fill, GuestChoice, GuestKind, Layout, Pattern, Rate, Workload, regions_of};
+use ferryvm::{
+    DirtyChoice, DirtyChoiceError, FerryError, FerryVm, Fill, GuestChoice, GuestKind, HostChoice, HostError,
+    Layout, Pattern, Rate, Workload, regions_of,
+};
 use pageferry_accel::units::PageIndex;
 use pageferry_engine::vm::Vm;
 
@@ -27,6 +30,28 @@ pub(crate) fn kinds() -> impl Iterator<Item = GuestChoice> {
     [GuestChoice::Kvm, GuestChoice::Process].into_iter().filter(|&choice| is_here(choice))
 }
 
+/// The same, each with every source of dirty pages that can be had for it here; says so of those that cannot.
+pub(crate) fn tracked_kinds() -> impl Iterator<Item = HostChoice> {
+    kinds().flat_map(|guest| {
+        let sources: &[DirtyChoice] = match guest {
+            GuestChoice::Kvm => &[DirtyChoice::Log, DirtyChoice::Ring, DirtyChoice::Userfaultfd],
+            _ => &[DirtyChoice::Userfaultfd, DirtyChoice::Marks],
+        };
+        sources.iter().map(move |&dirty| HostChoice { guest, dirty }).filter(|&choice| can_be_tracked(choice))
+    })
+}
+
+fn can_be_tracked(choice: HostChoice) -> bool {
+    match FerryVm::destination(small(), choice) {
+        Ok(_) => true,
+        Err(FerryError::Host(HostError::Dirty(reason @ DirtyChoiceError::NotHere { .. }))) => {
+            println!("skipped: {reason}");
+            false
+        }
+        Err(other) => panic!("{choice:?}: {other}"),
+    }
+}
+
 fn is_here(choice: GuestChoice) -> bool {
     let here = choice != GuestChoice::Kvm
         || std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
@@ -41,9 +66,10 @@ pub(crate) fn small() -> Layout {
 }
 
 /// A guest that has not begun.
-pub(crate) fn source(choice: GuestChoice, vcpus: u32, workload: &Workload) -> FerryVm {
+pub(crate) fn source(choice: impl Into<HostChoice>, vcpus: u32, workload: &Workload) -> FerryVm {
+    let choice = choice.into();
     let vm = FerryVm::source(small(), vcpus, workload, choice).unwrap();
-    let kind = if choice == GuestChoice::Kvm { GuestKind::Kvm } else { GuestKind::Process };
+    let kind = if choice.guest == GuestChoice::Kvm { GuestKind::Kvm } else { GuestKind::Process };
     assert_eq!(vm.kind(), kind);
     vm
 }
