@@ -51,7 +51,7 @@ pub(crate) struct ReceiveArgs {
     /// What runs the guest, as at the source: kvm, process, or auto: kvm where it is there
     #[arg(long, value_name = "KIND", default_value = "auto")]
     guest: GuestChoice,
-    /// Who notices which pages it writes: log or ring (KVM's), userfaultfd, marks (of threads of this process), or auto: log, else userfaultfd, else marks
+    /// Who notices which pages it writes, as for ferryvm run
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     dirty: DirtyChoice,
     /// How long the guest runs before it is asked for its proof [default: until it is told to end]
@@ -153,6 +153,10 @@ impl ReceiveArgs {
         ByteSize(self.max_memory.map_or(available, |most| most.0.min(available)))
     }
 
+    fn choice(&self) -> HostChoice {
+        HostChoice { guest: self.guest, dirty: self.dirty }
+    }
+
     /// A machine for the guest that is offered. Its memory takes no room yet.
     fn vm_for(&self, offer: &Offer) -> Result<FerryVm, String> {
         if offer.regions.page_size() != PAGE_SIZE {
@@ -164,8 +168,7 @@ impl ReceiveArgs {
         let regions: Vec<_> =
             offer.regions.as_slice().iter().map(|region| (region.gpa, region.bytes)).collect();
         let layout = Layout::of_regions(&regions).map_err(|error| error.to_string())?;
-        let vm = FerryVm::destination(layout, HostChoice { guest: self.guest, dirty: self.dirty })
-            .map_err(|error| error.to_string())?;
+        let vm = FerryVm::destination(layout, self.choice()).map_err(|error| error.to_string())?;
         say_what_runs_it(&vm, self.guest);
         Ok(vm)
     }

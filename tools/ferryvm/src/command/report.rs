@@ -18,7 +18,7 @@ use crate::workload::Workload;
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) guest: GuestKind,
-    /// Who notices which pages it writes.
+    /// Who noticed what it wrote.
     pub(crate) dirty_pages: DirtyKind,
     /// Unknown of a guest that came from elsewhere.
     pub(crate) vcpus: Option<u32>,
@@ -73,7 +73,7 @@ impl Report {
         let vcpus = vcpus.map_or_else(String::new, |vcpus| format!(", {vcpus} vCPU"));
         let pattern = workload.map_or_else(String::new, |workload| format!(", {}", workload.pattern));
         line(&mut text, "guest", format_args!("{guest}{vcpus}, {memory_bytes}{pattern}"));
-        line(&mut text, "tracked", format_args!("by {dirty_pages}"));
+        line(&mut text, "dirty pages:", format_args!("{dirty_pages}"));
         if let Some(arrival) = arrival {
             line(&mut text, "arrival", format_args!("in {:.1} s", arrival.seconds));
             arrival.figures(&mut text);
