@@ -9,7 +9,7 @@
 //! a whole, it is not what the registers say. A guest whose memory and registers are old together is whole, and has no way to
 //! know: who has watched it at the source compares its counter there with the one here.
 //!
-//! A guest can be moved while it runs: `run` or `receive` has it and serves requests ([`control`]), `migrate` is one that asks.
+//! A guest can be moved while it runs: `run` or `receive` has it and serves requests (`control`), `migrate` is one that asks.
 //!
 //! What runs it is KVM ([`GuestKind::Kvm`]), or, where there is none, threads of this process with the same work and the same
 //! proof ([`GuestKind::Process`]).
