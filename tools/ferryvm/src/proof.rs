@@ -3,13 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::block::{Failure, Verdict};
 use crate::doorbell::Common;
 
 /// What a guest found when it walked its memory, vCPU by vCPU.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     /// Whether nothing was lost.
     pub held: bool,

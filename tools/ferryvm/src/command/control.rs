@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use pageferry_engine::transport::Address;
 use pageferry_tools::console;
 
+use super::report;
 use crate::control::client::Client;
 use crate::control::{Request, Said};
 use crate::error::Error;
@@ -36,6 +37,8 @@ pub(crate) struct ControlArgs {
 enum Asked {
     /// How the guest is, and the migration if one is on, as JSON
     Status,
+    /// What the guest says of its own memory, as JSON; it runs on afterwards
+    Prove,
     /// End the migration that is on; the guest runs on where it is
     Cancel,
     /// Run a guest that is paused here since nobody could tell whether it runs at the other end
@@ -48,12 +51,17 @@ enum Asked {
 pub(crate) fn control(args: &ControlArgs) -> Result<(), Error> {
     let request = match args.what {
         Asked::Status => Request::Status {},
+        Asked::Prove => Request::Prove {},
         Asked::Cancel => Request::Cancel {},
         Asked::Resume => Request::Resume {},
         Asked::Quit => Request::Quit {},
     };
     match Client::connect(&args.control)?.ask(&request)? {
         Said::Status(status) => writeln!(console::out(), "{status:#}").map_err(Error::Print),
+        Said::Proved(proof) => {
+            report::print(&proof, true, |_| String::new()).map_err(Error::Print)?;
+            if proof.held { Ok(()) } else { Err(Error::Proof(proof)) }
+        }
         Said::Cancelled { in_time: true } => {
             console::say("the migration is cancelled; the guest runs on where it was");
             Ok(())

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{Kind, Refused, Status};
 use crate::command::move_args::MoveArgs;
 use crate::journey::Journey;
+use crate::proof::Proof;
 use crate::state::GuestKind;
 use crate::vm::Watch;
 
@@ -102,6 +103,14 @@ impl Desk {
             guest: guest.as_ref().map(|&(kind, _)| kind),
             migration: standing.journey().and_then(|journey| journey.glance()),
         }
+    }
+
+    /// What the guest says of its own memory. It has to run here.
+    pub(crate) fn prove(&self) -> Result<Proof, Refused> {
+        self.await_guest()?;
+        let guest = self.at().guest.clone();
+        let (_, watch) = guest.ok_or_else(|| Refused::new(Kind::Busy, "there is no guest"))?;
+        watch.prove(PATIENCE).map_err(|error| Refused::new(Kind::Busy, error))
     }
 
     /// The migration that is on.

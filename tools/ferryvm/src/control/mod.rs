@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::outcome::{Glance, Outcome};
-use crate::proof::Heartbeat;
+use crate::proof::{Heartbeat, Proof};
 use crate::state::GuestKind;
 
 /// What can be asked for.
@@ -46,6 +46,7 @@ pub(crate) enum Request {
         folder: Option<PathBuf>,
     },
     Watch {},
+    Prove {},
     Cancel {},
     Resume {},
     Quit {},
@@ -72,6 +73,7 @@ pub(crate) enum Answer<'a> {
     Event(&'a Event),
     Glance(&'a Glance),
     Ended(&'a Outcome),
+    Proved(Proof),
     Cancelled { in_time: bool },
     Done,
     Refused(Refused),
@@ -86,6 +88,7 @@ pub(crate) enum Said {
     Event(Map<String, Value>),
     Glance(Box<Glance>),
     Ended(Box<Outcome>),
+    Proved(Proof),
     Cancelled { in_time: bool },
     Done,
     Refused(Refused),

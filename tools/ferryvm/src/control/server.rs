@@ -132,6 +132,7 @@ fn serve(mut stream: &UnixStream, desk: &Desk, has_seat: bool) -> io::Result<()>
 fn answer(request: Request, desk: &Desk, mut stream: &UnixStream) -> Result<io::Result<()>, Refused> {
     let answer = match request {
         Request::Status {} => Answer::Status(Box::new(desk.status())),
+        Request::Prove {} => Answer::Proved(desk.prove()?),
         Request::Cancel {} => Answer::Cancelled { in_time: desk.cancel()? },
         Request::Resume {} => desk.resume().map(|()| Answer::Done)?,
         Request::Quit {} => desk.quit().map(|()| Answer::Done)?,
