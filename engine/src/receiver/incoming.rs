@@ -1,14 +1,15 @@
 //! A migration that knocks: its offer, and the answer to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pageferry_accel::guest::GuestRam;
 use pageferry_accel::method::MethodSet;
 use pageferry_accel::queue::Accelerator;
 
 use super::{ReceiveError, Receiver};
-use crate::connection::Connection;
-use crate::connection::PeerIdentity;
+use crate::connection::{Connection, PeerIdentity};
+use crate::deadline::Deadline;
 use crate::frame::{ChecksumSet, MAX_PAGES};
 use crate::handshake::{
     self, Answer, Capabilities, Channels, HandshakeError, Mismatch, Offer, Refusal, agree,
@@ -41,8 +42,13 @@ impl Incoming {
     ///
     /// # Errors
     /// [`HandshakeError`] if it is none; the peer is told, and the connection is dropped.
-    pub fn begin(mut connection: Connection) -> Result<Self, HandshakeError> {
-        let offer = read_offer(&mut connection)?;
+    pub fn begin(connection: Connection) -> Result<Self, HandshakeError> {
+        Self::begin_within(Duration::MAX, connection)
+    }
+
+    /// The same of a peer that has so much time for its offer, however little it sends at a time.
+    pub(crate) fn begin_within(within: Duration, mut connection: Connection) -> Result<Self, HandshakeError> {
+        let offer = read_offer(within, &mut connection)?;
         let channel = offer.channel;
         Ok(Self {
             channels: Channels::new(offer)?,
@@ -165,8 +171,8 @@ impl Incoming {
     }
 }
 
-fn read_offer(connection: &mut Connection) -> Result<Offer, HandshakeError> {
-    let offer = Offer::read(connection);
+fn read_offer(within: Duration, connection: &mut Connection) -> Result<Offer, HandshakeError> {
+    let offer = Offer::read(&mut Deadline::after(within, &mut *connection));
     if let Err(error) = &offer {
         tell(connection, &Answer::reject(Refusal::Malformed, error));
     }

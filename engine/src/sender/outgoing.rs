@@ -1,6 +1,7 @@
 //! A migration that knocks at the destination: its offer, and what follows from the answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pageferry_accel::guest::GuestRam;
 use pageferry_accel::method::{Method, MethodSet};
@@ -8,6 +9,7 @@ use pageferry_accel::queue::Accelerator;
 
 use super::{SendError, Sender, SenderConfig};
 use crate::connection::Connection;
+use crate::deadline::Deadline;
 use crate::frame::{ChecksumSet, MAX_PAGES};
 use crate::handshake::{self, Agreement, Answer, Offer, Versions, agree};
 use crate::regions::Regions;
@@ -26,6 +28,17 @@ impl Outgoing {
     pub fn offer(
         ram: &GuestRam,
         accelerators: &[Arc<dyn Accelerator>],
+        connections: Vec<Connection>,
+        config: &SenderConfig,
+    ) -> Result<Self, SendError> {
+        Self::offer_within(Duration::MAX, ram, accelerators, connections, config)
+    }
+
+    /// The same to a destination that has so much time to answer, however little it sends at a time.
+    pub(crate) fn offer_within(
+        within: Duration,
+        ram: &GuestRam,
+        accelerators: &[Arc<dyn Accelerator>],
         mut connections: Vec<Connection>,
         config: &SenderConfig,
     ) -> Result<Self, SendError> {
@@ -38,7 +51,8 @@ impl Outgoing {
         }
         let mut agreement = None;
         for connection in &mut connections {
-            agreement = Some(agree(&offer, &Answer::read(connection)?)?);
+            let answer = Answer::read(&mut Deadline::after(within, connection))?;
+            agreement = Some(agree(&offer, &answer)?);
         }
         let agreement = agreement.ok_or(SendError::Connections(count))?;
         Ok(Self { agreement, connections })

@@ -23,7 +23,8 @@ const SLICE: Duration = Duration::from_millis(100);
 
 /// Waits for all connections of one attempt; `None` if it has not begun by `until`.
 ///
-/// Connections that do not belong to it are turned away. Once its first connection has come, the others have `patience`.
+/// Connections that do not belong to it are turned away. Once its first connection has come, the others have `patience`; so
+/// has each for its offer.
 ///
 /// # Errors
 /// [`MigrationError`] if no connection will ever come any more, or somebody cancelled.
@@ -53,7 +54,7 @@ pub(super) fn gather(
         }
         course.check()?;
         let Some(connection) = listen.accept(SLICE)? else { continue };
-        let newcomer = Incoming::begin(connection).map_err(|error| error.to_string());
+        let newcomer = Incoming::begin_within(patience, connection).map_err(|error| error.to_string());
         let admitted = newcomer.and_then(|newcomer| admit(&mut gathered, newcomer, wanted));
         if let Err(reason) = admitted {
             course.tell(Happening::Refused { reason });

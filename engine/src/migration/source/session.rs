@@ -75,7 +75,9 @@ impl Source {
     pub(super) fn offer(&mut self, connections: Vec<Connection>) -> Result<Outgoing, MigrationError> {
         let config = self.sender_config(self.attempt);
         self.attempt += 1;
-        Outgoing::offer(&self.ram, &self.accelerators, connections, &config).map_err(sending)
+        // As long as it may be busy elsewhere: a VMM may have to make the guest before it answers.
+        let within = self.config.patience.handover;
+        Outgoing::offer_within(within, &self.ram, &self.accelerators, connections, &config).map_err(sending)
     }
 
     pub(super) fn dial_all(
