@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender as ChannelSender, bounded};
 use pageferry_accel::baseline::BaselineCache;
+use pageferry_accel::dma::Arena;
 use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::guest::GuestRam;
 use pageferry_accel::pool::{Pool, PoolSize};
@@ -98,6 +99,12 @@ pub struct Sender {
     round: u32,
     sequence: u64,
     barrier: Duration,
+}
+
+/// Keeps the memory of a sender until it is dropped. To unmap a cache of baselines takes a tenth of a second a GiB, and more.
+pub(crate) struct SenderMemory {
+    _pool: Arc<Pool>,
+    _baselines: Arc<Arena>,
 }
 
 /// Requests that may be with the poller while every queue is full.
@@ -205,6 +212,11 @@ impl Sender {
     #[must_use]
     pub fn stop(&self) -> Stop {
         self.stop.clone()
+    }
+
+    /// Its memory, for whoever has no time to let go of so much when the sender ends.
+    pub(crate) fn memory(&self) -> SenderMemory {
+        SenderMemory { _pool: Arc::clone(&self.pool), _baselines: Arc::clone(self.baselines.arena()) }
     }
 
     /// How long the destination took to confirm the last round once all of it had been sent.

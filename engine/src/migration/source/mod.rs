@@ -18,7 +18,7 @@ use super::outages::Outages;
 use super::state::{Happening, Observer, State};
 use crate::dirty::DirtyBitmap;
 use crate::frame::{End, Report};
-use crate::sender::{SendError, Sender};
+use crate::sender::{SendError, Sender, SenderMemory};
 use crate::transport::Dial;
 use crate::vm::Vm;
 use switchover::Decided;
@@ -74,6 +74,8 @@ struct Source {
     outages: Outages,
     /// The device state was sent: the destination may be ready, and may ask the arbiter for the guest.
     offered: bool,
+    /// Of the sender that ended last: the guest does not wait for it to be unmapped.
+    spent: Option<SenderMemory>,
 }
 
 impl Source {
@@ -102,6 +104,7 @@ impl Source {
             paused: false,
             throttled: false,
             offered: false,
+            spent: None,
         }
     }
 

@@ -59,6 +59,7 @@ impl Source {
         sender: Sender,
         Paused { since, expected, state }: Paused,
     ) -> Result<Decided, MigrationError> {
+        self.spent = Some(sender.memory());
         let (_, mut connections) = sender.finish().map_err(super::sending)?;
         let mut connection = connections.swap_remove(0);
         self.offered = true;
