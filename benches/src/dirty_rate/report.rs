@@ -117,6 +117,7 @@ pub(super) mod tests {
                 asked_pages_per_s: 30_000,
                 written_pages_per_s: pages_per_s,
                 dirty_pages_per_s: 28_500.0,
+                sent_pages_per_s: 30_000.0,
                 working_set_pages: 32_768,
                 downtime: Some(downtime),
                 expected_ms: 290.0,

@@ -24,11 +24,14 @@ pub struct Found<T> {
     pub failure: Option<(u64, T)>,
 }
 
+/// The least step up, so that low expectations do not make for many.
+const LEAST_STEP: f64 = 1.2;
+
 /// How a try went.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tried<T> {
-    /// It worked.
-    Works(T),
+    /// It worked, and is not expected to at this rate.
+    Works(T, u64),
     /// It did not, and might have with better luck.
     Misses(T),
     /// It was far from working.
@@ -38,7 +41,8 @@ pub enum Tried<T> {
 /// Below this rate nothing is looked for.
 pub const FLOOR: u64 = 100;
 
-/// Looks for the largest rate at which `attempt` succeeds: by steps of two, then by halving what is between, and makes sure of it.
+/// Looks for the largest rate at which `attempt` succeeds: from one success to where it is expected to fail, by no more than
+/// twice at a time, then by halving what is between; and makes sure of it.
 ///
 /// On the way a rate that is only just missed is tried again, so that bad luck does not send the search astray. The rate that is
 /// found works `successes` times in a row, or once more than that with one failure between. None if nothing works.
@@ -49,7 +53,7 @@ pub fn largest<T, E>(
     effort: Effort,
     attempt: impl FnMut(u64) -> Result<Tried<T>, E>,
 ) -> Result<Option<Found<T>>, E> {
-    let mut search = Search { effort, attempt, works: None, fails: None };
+    let mut search = Search { effort, attempt, works: None, expected: 0, fails: None };
     search.bracket()?;
     search.narrow()?;
     search.make_sure()
@@ -59,6 +63,8 @@ struct Search<F, T> {
     effort: Effort,
     attempt: F,
     works: Option<u64>,
+    /// Where a failure is expected.
+    expected: u64,
     fails: Option<(u64, T)>,
 }
 
@@ -69,7 +75,10 @@ impl<T, E, F: FnMut(u64) -> Result<Tried<T>, E>> Search<F, T> {
         loop {
             self.probe(rate)?;
             rate = match (self.works, &self.fails) {
-                (Some(rate), None) if rate < self.effort.ceiling => (rate * 2).min(self.effort.ceiling),
+                (Some(rate), None) if rate < self.effort.ceiling => {
+                    let least = rate_of(rate as f64 * LEAST_STEP);
+                    self.expected.clamp(least, rate * 2).min(self.effort.ceiling)
+                }
                 (None, Some((rate, _))) if *rate > FLOOR => (rate / 2).max(FLOOR),
                 _ => return Ok(()),
             };
@@ -97,7 +106,7 @@ impl<T, E, F: FnMut(u64) -> Result<Tried<T>, E>> Search<F, T> {
             tried = (self.attempt)(rate)?;
         }
         match tried {
-            Tried::Works(_) => self.works = Some(rate),
+            Tried::Works(_, expected) => (self.works, self.expected) = (Some(rate), expected),
             Tried::Misses(failure) | Tried::Fails(failure) => self.fails = Some((rate, failure)),
         }
         Ok(())
@@ -124,7 +133,7 @@ impl<T, E, F: FnMut(u64) -> Result<Tried<T>, E>> Search<F, T> {
         let (mut successes, mut needed, mut failed) = (Vec::new(), self.effort.successes, false);
         while (successes.len() as u64) < u64::from(needed) {
             match (self.attempt)(rate)? {
-                Tried::Works(success) => successes.push(success),
+                Tried::Works(success, _) => successes.push(success),
                 Tried::Misses(failure) | Tried::Fails(failure) if failed => return Ok(Err(failure)),
                 Tried::Misses(_) | Tried::Fails(_) => (failed, needed) = (true, needed + 1),
             }
@@ -155,8 +164,10 @@ mod tests {
     const EFFORT: Effort = Effort { start: 8_000, ceiling: 1_000_000, precision: 1.05, successes: 3 };
 
     fn search(mut works: impl FnMut(u64) -> bool) -> Option<Found<()>> {
-        largest(EFFORT, |rate| Ok::<_, ()>(if works(rate) { Tried::Works(()) } else { Tried::Misses(()) }))
-            .unwrap()
+        largest(EFFORT, |rate| {
+            Ok::<_, ()>(if works(rate) { Tried::Works((), 40_000) } else { Tried::Misses(()) })
+        })
+        .unwrap()
     }
 
     #[test]
@@ -198,7 +209,7 @@ mod tests {
             rate <= 20_000 || (rate <= 40_000 && tries % 3 == 0)
         });
         let rate = found.unwrap().rate;
-        assert!(rate <= 20_000, "{rate}");
+        assert!((19_000..=20_000).contains(&rate), "{rate}");
     }
 
     #[test]
@@ -206,7 +217,7 @@ mod tests {
         let mut tried = Vec::new();
         let found = largest(EFFORT, |rate| {
             tried.push(rate);
-            Ok::<_, ()>(if rate <= 30_000 { Tried::Works(()) } else { Tried::Fails(()) })
+            Ok::<_, ()>(if rate <= 30_000 { Tried::Works((), u64::MAX) } else { Tried::Fails(()) })
         });
         assert!(found.unwrap().unwrap().rate <= 30_000);
         let above: Vec<_> = tried.iter().filter(|&&rate| rate > 30_000).collect();

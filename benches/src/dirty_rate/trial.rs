@@ -51,6 +51,8 @@ pub struct Trial {
     pub written_pages_per_s: f64,
     /// How many different pages a second were found dirty after the last round before the switchover.
     pub dirty_pages_per_s: f64,
+    /// How many a second were sent, as the migration last saw it.
+    pub sent_pages_per_s: f64,
     /// How many it writes to.
     pub working_set_pages: u64,
     /// What the guest's stop was like, if it moved.
@@ -146,6 +148,7 @@ pub fn migrate(setting: &Setting, rate: u64) -> Result<Trial, Broken> {
         asked_pages_per_s: rate,
         written_pages_per_s: seen.written_pages_per_s,
         dirty_pages_per_s: seen.dirty_pages_per_s,
+        sent_pages_per_s: seen.sent_pages_per_s,
         working_set_pages: setting.working_set_pages,
         downtime,
         expected_ms: seen.expected_ms,
@@ -342,6 +345,7 @@ struct Mark {
     pages: u64,
     wire_bytes: u64,
     left_pages: u64,
+    sent_pages_per_s: f64,
     expected_ms: f64,
 }
 
@@ -350,6 +354,7 @@ struct Mark {
 struct Seen {
     written_pages_per_s: f64,
     dirty_pages_per_s: f64,
+    sent_pages_per_s: f64,
     expected_ms: f64,
     rounds: u32,
     seconds: f64,
@@ -371,6 +376,7 @@ impl Log {
             pages: event.pages,
             wire_bytes: event.wire_bytes,
             left_pages: event.left_pages,
+            sent_pages_per_s: event.sent_pages_per_s,
             expected_ms: event.expected_downtime_ms.unwrap_or(f64::INFINITY),
         };
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -417,6 +423,7 @@ impl Log {
         Seen {
             written_pages_per_s: (last.written - first.written) as f64 / seconds,
             dirty_pages_per_s: last.left_pages as f64 / (last.at - before.at).as_secs_f64(),
+            sent_pages_per_s: last.sent_pages_per_s,
             expected_ms: last.expected_ms,
             rounds,
             seconds,
