@@ -2,6 +2,7 @@
 //! itself what it has written.
 
 mod sweep;
+mod tracked;
 mod trip;
 
 use ferryvm::{GuestChoice, GuestKind};

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use ferryvm::{FerryVm, Fill, GuestChoice, GuestKind, Heartbeat, Layout, Pattern, Rate, Watch, Workload};
+use ferryvm::{
+    FerryVm, Fill, GuestChoice, GuestKind, Heartbeat, HostChoice, Layout, Pattern, Rate, Watch, Workload,
+};
 use pageferry_accel::method::Method;
 use pageferry_accel::queue::Accelerator;
 use pageferry_engine::handshake::MigrationId;
 use pageferry_engine::migration::{
-    Arrival, Completed, DestinationConfig, Event, Migration, Observer, SourceConfig, Whereabouts,
+    Arrival, Completed, DestinationConfig, Ended, Event, Migration, Observer, SourceConfig, Whereabouts,
 };
 use pageferry_engine::receiver::Host;
 use pageferry_engine::transport::{Address, Dialer, Listener, PeerLimits, Security};
@@ -56,10 +58,10 @@ impl Trip {
 /// Downtimes that differ by more are not of the same thing. How near they are is for the benchmark to say.
 const GROSS: Duration = Duration::from_secs(1);
 
-const MEMORY: u64 = 64 << 20;
+pub const MEMORY: u64 = 64 << 20;
 
 /// A wait of more than this is a hang.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn kind_of(choice: GuestChoice) -> GuestKind {
     FerryVm::destination(Layout::of_size(MEMORY).unwrap(), choice).unwrap().kind()
@@ -72,7 +74,7 @@ pub struct Ferried {
 }
 
 /// A guest that runs, writes 2000 pages a second, and has written some.
-pub fn guest(choice: GuestChoice, pattern: Pattern) -> Ferried {
+pub fn guest(choice: impl Into<HostChoice>, pattern: Pattern) -> Ferried {
     let workload = Workload {
         pattern,
         rate: Rate::PagesPerSecond(2000),
@@ -91,12 +93,40 @@ pub fn guest(choice: GuestChoice, pattern: Pattern) -> Ferried {
 ///
 /// # Panics
 /// If anything is not as it must be.
-pub fn travel(trip: &Trip, ferried: Ferried, choice: GuestChoice) -> (Ferried, Completed) {
-    let name = trip.name();
+pub fn travel(trip: &Trip, ferried: Ferried, choice: impl Into<HostChoice>) -> (Ferried, Completed) {
+    let choice = choice.into();
+    let name = format!("{}, {choice:?}", trip.name());
     let _watchdog = Watchdog::over(name.clone());
+    let Ferried { vm, watch: before } = ferried;
+    let Ends { here, there, after } = carry(trip, vm, choice);
+    let completed = here.result.unwrap_or_else(|error| panic!("{name}: the source says: {error}"));
+    assert!(there.result.is_ok(), "{name}: the destination says: {:?}", there.result.err());
+    assert_eq!((here.guest, there.guest), (Whereabouts::There, Whereabouts::Here), "{name}");
+
+    let proof = after.prove(PATIENCE).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(proof.held, "{name}: {proof}");
+    let left = before.heartbeat().unwrap();
+    let felt = wait_for(&name, &after, |heart| heart.pages_written > left.pages_written);
+    assert!(felt.counter_went_on, "{name}: {left:?}, then {felt:?}");
+    let (reported, felt) = (completed.downtime, felt.gap_of_move.expect("hosts with a common clock"));
+    println!("{name}: downtime reported {reported:?}, felt {felt:?}");
+    assert!(reported.abs_diff(felt) < GROSS, "{name}: downtime reported {reported:?}, felt {felt:?}");
+    let vm = there.vm.expect("the destination's thread has not died");
+    (Ferried { vm, watch: after }, completed)
+}
+
+/// What both ends of a migration say.
+pub struct Ends {
+    pub here: Ended,
+    pub there: Ended,
+    /// Of the guest at the destination.
+    pub after: Watch,
+}
+
+/// Migrates a guest to a machine as chosen.
+pub fn carry(trip: &Trip, vm: Box<dyn Vm>, choice: HostChoice) -> Ends {
     let folder = tempfile::tempdir().unwrap();
     let (dialer, listener) = ends(trip.over, folder.path());
-    let Ferried { vm, watch: before } = ferried;
     let decoders = trip.decoders.clone();
     let there = thread::spawn(move || {
         let arrival =
@@ -114,20 +144,7 @@ pub fn travel(trip: &Trip, ferried: Ferried, choice: GuestChoice) -> (Ferried, C
     let migration = Migration::start(vm, Box::new(dialer), trip.encoders.clone(), config, nobody()).unwrap();
     let here = migration.wait();
     let (there, after) = there.join().unwrap();
-    let completed = here.result.unwrap_or_else(|error| panic!("{name}: the source says: {error}"));
-    assert!(there.result.is_ok(), "{name}: the destination says: {:?}", there.result.err());
-    assert_eq!((here.guest, there.guest), (Whereabouts::There, Whereabouts::Here), "{name}");
-
-    let proof = after.prove(PATIENCE).unwrap_or_else(|error| panic!("{name}: {error}"));
-    assert!(proof.held, "{name}: {proof}");
-    let left = before.heartbeat().unwrap();
-    let felt = wait_for(&name, &after, |heart| heart.pages_written > left.pages_written);
-    assert!(felt.counter_went_on, "{name}: {left:?}, then {felt:?}");
-    let (reported, felt) = (completed.downtime, felt.gap_of_move.expect("hosts with a common clock"));
-    println!("{name}: downtime reported {reported:?}, felt {felt:?}");
-    assert!(reported.abs_diff(felt) < GROSS, "{name}: downtime reported {reported:?}, felt {felt:?}");
-    let vm = there.vm.expect("the destination's thread has not died");
-    (Ferried { vm, watch: after }, completed)
+    Ends { here, there, after }
 }
 
 /// The guest's heart when it is as it should be.

@@ -49,7 +49,7 @@ pub enum DirtyChoiceError {
     /// What was chosen is for guests of another kind.
     #[error(
         "--dirty {choice} is not for a {guest} guest, whose pages are tracked by {}: choose one of them, or another --guest",
-        choices_of(*guest)
+        DirtyChoice::of(*guest).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
     OtherGuest {
         /// What was chosen.
@@ -88,13 +88,6 @@ impl Dirty {
     }
 }
 
-fn choices_of(guest: GuestKind) -> &'static str {
-    match guest {
-        GuestKind::Kvm => "log, ring or userfaultfd",
-        GuestKind::Process => "userfaultfd or marks",
-    }
-}
-
 impl DirtyChoice {
     /// All there are, by the names that the command line has.
     pub const ALL: [(Self, &'static str); 5] = [
@@ -104,6 +97,15 @@ impl DirtyChoice {
         (Self::Userfaultfd, "userfaultfd"),
         (Self::Marks, "marks"),
     ];
+
+    /// What there is for guests of a kind, where the kernel has it.
+    #[must_use]
+    pub const fn of(guest: GuestKind) -> &'static [Self] {
+        match guest {
+            GuestKind::Kvm => &[Self::Log, Self::Ring, Self::Userfaultfd],
+            GuestKind::Process => &[Self::Userfaultfd, Self::Marks],
+        }
+    }
 }
 
 impl fmt::Display for DirtyChoice {

@@ -17,7 +17,7 @@ const LARGE_PAGE_BYTES: u64 = 2 << 20;
 const GIB: u64 = 1 << 30;
 /// Devices have the addresses from here to 4 GiB, as on a PC.
 const HOLE: (u64, u64) = (3 * GIB, 4 * GIB);
-const SMALLEST: u64 = 64 << 20;
+pub(crate) const SMALLEST: u64 = 64 << 20;
 /// One page of the second level of page tables maps so much; its last entries map the doorbell.
 const LARGEST: u64 = 510 * GIB;
 

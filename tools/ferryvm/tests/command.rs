@@ -67,6 +67,14 @@ fn the_report_says_who_noticed_what_the_guest_wrote() {
 }
 
 #[test]
+fn what_cannot_track_any_guest_is_said_before_one_is_waited_for() {
+    let run = ferryvm("receive --listen unix:/nowhere/a.sock --guest process --dirty ring");
+    let err = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(2), "{err}");
+    assert!(err.contains("--dirty ring is not for a process guest"), "{err}");
+}
+
+#[test]
 fn a_guest_that_cannot_be_is_wrong_usage() {
     for (arguments, words) in [
         ("run --memory 63M", "too small"),
@@ -74,7 +82,7 @@ fn a_guest_that_cannot_be_is_wrong_usage() {
         ("run --working-set 4K", "16 pages or more"),
         ("run --pattern twos", "is no pattern"),
         ("run --guest process --memory 64M --dirty ring", "is not for a process guest"),
-        ("run --guest process --memory 64M --dirty log", "userfaultfd or marks"),
+        ("run --guest process --memory 64M --dirty log", "userfaultfd, marks"),
     ] {
         let run = ferryvm(arguments);
         let err = String::from_utf8_lossy(&run.stderr);

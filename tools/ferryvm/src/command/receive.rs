@@ -34,9 +34,9 @@ use crate::error::Error;
 use crate::host::{GuestChoice, HostChoice};
 use crate::journey::Journey;
 use crate::keeper::{Keeper, Kept};
-use crate::layout::{Layout, PAGE_SIZE};
+use crate::layout::{Layout, PAGE_SIZE, SMALLEST};
 use crate::outcome::{Outcome, Verdict};
-use crate::vm::FerryVm;
+use crate::vm::{FerryError, FerryVm};
 
 #[derive(Debug, Args)]
 pub(crate) struct ReceiveArgs {
@@ -92,6 +92,9 @@ pub(crate) fn receive(args: ReceiveArgs) -> Result<(), Error> {
     let security = security.map_err(PlanError::from)?;
     let device = DevicePlan::resolve(args.device.clone());
     let (patience, arbiter) = args.bond.clone().resolve()?;
+    // What runs no guest at all here is said before anybody waits.
+    let smallest = Layout::of_size(SMALLEST).map_err(FerryError::from)?;
+    FerryVm::destination(smallest, args.choice())?;
     let Chosen { accelerators, warnings } = choose(&device, Codecs::default())?;
     let events = EventLines::open(args.events.as_ref())?;
     let (desk, orders) = Desk::new();

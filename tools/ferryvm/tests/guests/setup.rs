@@ -33,12 +33,15 @@ pub(crate) fn kinds() -> impl Iterator<Item = GuestChoice> {
 /// The same, each with every source of dirty pages that can be had for it here; says so of those that cannot.
 pub(crate) fn tracked_kinds() -> impl Iterator<Item = HostChoice> {
     kinds().flat_map(|guest| {
-        let sources: &[DirtyChoice] = match guest {
-            GuestChoice::Kvm => &[DirtyChoice::Log, DirtyChoice::Ring, DirtyChoice::Userfaultfd],
-            _ => &[DirtyChoice::Userfaultfd, DirtyChoice::Marks],
-        };
-        sources.iter().map(move |&dirty| HostChoice { guest, dirty }).filter(|&choice| can_be_tracked(choice))
+        DirtyChoice::of(kind_of(guest))
+            .iter()
+            .map(move |&dirty| HostChoice { guest, dirty })
+            .filter(|&choice| can_be_tracked(choice))
     })
+}
+
+fn kind_of(choice: GuestChoice) -> GuestKind {
+    if choice == GuestChoice::Kvm { GuestKind::Kvm } else { GuestKind::Process }
 }
 
 fn can_be_tracked(choice: HostChoice) -> bool {
@@ -69,8 +72,7 @@ pub(crate) fn small() -> Layout {
 pub(crate) fn source(choice: impl Into<HostChoice>, vcpus: u32, workload: &Workload) -> FerryVm {
     let choice = choice.into();
     let vm = FerryVm::source(small(), vcpus, workload, choice).unwrap();
-    let kind = if choice.guest == GuestChoice::Kvm { GuestKind::Kvm } else { GuestKind::Process };
-    assert_eq!(vm.kind(), kind);
+    assert_eq!(vm.kind(), kind_of(choice.guest));
     vm
 }
 
