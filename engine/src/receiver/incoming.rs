@@ -95,6 +95,12 @@ impl Incoming {
         self.channels.offer()
     }
 
+    /// Who makes it, if that was proven.
+    #[must_use]
+    pub fn peer(&self) -> Option<&PeerIdentity> {
+        self.connections.first().and_then(|(_, connection)| connection.peer())
+    }
+
     /// Says what the guest finds here, for [`accept`](Self::accept) to hold against what it needs.
     #[must_use]
     pub fn on(self, host: Host) -> Self {
@@ -146,7 +152,7 @@ impl Incoming {
 
     /// Whoever knows the migration's id but has another certificate, or none, is not part of it.
     fn check_peer(&self, channel: u16, connection: &Connection) -> Result<(), HandshakeError> {
-        let first = self.connections.first().and_then(|(_, connection)| connection.peer());
+        let first = self.peer();
         let found = connection.peer();
         if first == found {
             return Ok(());

@@ -81,6 +81,7 @@ impl Arrival {
             outages: Outages::new(config.patience.recovery),
             config,
             migration: incoming.offer().migration,
+            peer: incoming.peer().cloned(),
             attempt: incoming.offer().attempt,
             handover: 0,
             standing: Standing::Receiving { attempt: 0, confirmed: Confirmed::default() },

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::connection::PeerIdentity;
 use crate::handshake::{MigrationId, Offer};
 use crate::migration::course::Course;
 use crate::migration::error::MigrationError;
@@ -11,11 +12,11 @@ use crate::transport::Listen;
 
 /// Which connections are waited for.
 #[derive(Clone, Copy)]
-pub(super) enum Wanted {
+pub(super) enum Wanted<'a> {
     /// Those of any migration that begins.
     First,
-    /// Those of a migration that broke, made later than `after`.
-    Again { migration: MigrationId, after: u32 },
+    /// Those of a migration that broke, made later than `after`, by the peer that began it.
+    Again { migration: MigrationId, after: u32, peer: Option<&'a PeerIdentity> },
 }
 
 /// How long is listened in one go, so that a cancel is heeded in between.
@@ -30,7 +31,7 @@ const SLICE: Duration = Duration::from_millis(100);
 /// [`MigrationError`] if no connection will ever come any more, or somebody cancelled.
 pub(super) fn gather(
     listen: &mut dyn Listen,
-    wanted: Wanted,
+    wanted: Wanted<'_>,
     until: Option<Instant>,
     patience: Duration,
     course: &Course,
@@ -66,9 +67,9 @@ pub(super) fn gather(
 fn admit(
     gathered: &mut Option<(Incoming, Instant)>,
     newcomer: Incoming,
-    wanted: Wanted,
+    wanted: Wanted<'_>,
 ) -> Result<(), String> {
-    if let Some(reason) = wanted.refuses(newcomer.offer()) {
+    if let Some(reason) = wanted.refuses(newcomer.offer(), newcomer.peer()) {
         newcomer.refuse(&reason);
         return Err(reason);
     }
@@ -87,8 +88,8 @@ fn is_later(newcomer: &Offer, known: &Offer) -> bool {
     newcomer.migration == known.migration && newcomer.attempt > known.attempt
 }
 
-impl Wanted {
-    fn refuses(self, offer: &Offer) -> Option<String> {
+impl Wanted<'_> {
+    fn refuses(self, offer: &Offer, found: Option<&PeerIdentity>) -> Option<String> {
         match self {
             Self::First if offer.attempt > 0 => Some(
                 "this destination knows nothing of the migration that is to be taken up again".to_owned(),
@@ -99,6 +100,9 @@ impl Wanted {
             }
             Self::Again { after, .. } if offer.attempt <= after => {
                 Some(format!("attempt {} is over, attempt {after} has come since", offer.attempt))
+            }
+            Self::Again { peer, .. } if peer != found => {
+                Some("the migration is taken up again by another peer than began it".to_owned())
             }
             Self::Again { .. } => None,
         }

@@ -19,7 +19,7 @@ use super::handle::{Completed, Ended, Whereabouts};
 use super::handover::Message;
 use super::outages::Outages;
 use super::state::{Happening, State};
-use crate::connection::Connection;
+use crate::connection::{Connection, PeerIdentity};
 use crate::frame::End;
 use crate::handshake::MigrationId;
 use crate::receiver::{Confirmed, Host, Incoming, ReceiveError, Receiver};
@@ -37,6 +37,8 @@ struct Destination {
     accelerators: Vec<Arc<dyn Accelerator>>,
     config: DestinationConfig,
     migration: MigrationId,
+    /// Who began it, if that was proven.
+    peer: Option<PeerIdentity>,
     /// The attempt that is on, or was last.
     attempt: u32,
     /// The attempt by which everything came.
@@ -182,8 +184,13 @@ impl Destination {
         }
     }
 
-    fn gather_again(&mut self, course: &Course, until: Instant) -> Result<Option<Incoming>, MigrationError> {
-        let wanted = Wanted::Again { migration: self.migration, after: self.attempt };
+    pub(super) fn gather_again(
+        &mut self,
+        course: &Course,
+        until: Instant,
+    ) -> Result<Option<Incoming>, MigrationError> {
+        let wanted =
+            Wanted::Again { migration: self.migration, after: self.attempt, peer: self.peer.as_ref() };
         gather(&mut *self.listen, wanted, Some(until), self.config.patience.connect, course)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Destination, Standing, Wanted, Word, gather};
+use super::{Destination, Standing, Word};
 use crate::connection::Connection;
 use crate::frame::End;
 use crate::migration::arbiter::Switchover;
@@ -101,11 +101,7 @@ impl Destination {
     fn answer_questions(&mut self, course: &Course) {
         let until = Instant::now() + self.config.patience.recovery;
         loop {
-            let wanted = Wanted::Again { migration: self.migration, after: self.attempt };
-            let patience = self.config.patience.connect;
-            let Ok(Some(incoming)) = gather(&mut *self.listen, wanted, Some(until), patience, course) else {
-                return;
-            };
+            let Ok(Some(incoming)) = self.gather_again(course, until) else { return };
             let Ok(mut receiver) = self.accept(incoming) else { continue };
             let connection = receiver.first_connection();
             if Message::Running.write(connection).is_ok() && self.is_heard(connection) {
