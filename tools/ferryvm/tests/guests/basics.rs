@@ -87,7 +87,8 @@ fn every_page_that_changes_is_reported_dirty() {
             dirty.clear();
             vm.dirty().collect(&mut dirty).unwrap();
             let before = snapshot(&vm);
-            run_for(&mut vm, 100);
+            // More than two vCPUs can have written before the pause without saying so yet.
+            run_for(&mut vm, 600);
             vm.pause().unwrap();
             dirty.clear();
             vm.dirty().collect(&mut dirty).unwrap();
