@@ -1,5 +1,6 @@
 //! Migrations whose connections hold.
 
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -130,17 +131,18 @@ fn nothing_can_be_cancelled_any_more_once_the_guest_is_given() {
 #[test]
 fn a_cancel_at_any_time_leaves_exactly_one_guest() {
     for state in [State::Handshake, State::Rounds, State::Switchover] {
-        let cancel = Arc::new(std::sync::OnceLock::<Box<dyn Fn() -> bool + Send + Sync>>::new());
+        let (hand, handed) = channel::<Box<dyn Fn() -> bool + Send>>();
+        // Taken, and not shared: an observer that kept the canceller would keep the migration, which keeps the observer.
+        let handed = Mutex::new(Some(handed));
         let scene = Scene::new(&format!("a migration that is cancelled in {state}"));
         let _power = scene.source.power();
-        let asked = Arc::clone(&cancel);
         let act = move || {
             // The migration's own thread waits for the observer; another one cancels.
-            let asked = Arc::clone(&asked);
-            std::thread::spawn(move || asked.wait()());
+            let handed = handed.lock().unwrap().take().expect("this happens once");
+            std::thread::spawn(move || handed.recv().is_ok_and(|cancel| cancel()));
         };
         let going = scene.begin(when(state, act), nobody());
-        assert!(cancel.set(Box::new(going.migration.canceller())).is_ok());
+        hand.send(Box::new(going.migration.canceller())).expect("whoever cancels waits for it");
         let over = going.wait();
         if over.here.result.is_ok() { over.assert_moved() } else { drop(over.assert_stayed()) }
     }
