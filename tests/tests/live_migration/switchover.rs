@@ -111,7 +111,8 @@ fn a_migration_is_cancelled_from_either_end_within_a_second_and_the_other_is_tol
         } else {
             (over.there.result, over.here.result)
         };
-        assert!(matches!(cancelled, Err(MigrationError::Cancelled)));
+        let is_cancelled = matches!(cancelled, Err(MigrationError::Cancelled));
+        assert!(is_cancelled, "cancelled at the source: {at_source}; {:?}", cancelled.err());
         let told = told.unwrap_err().to_string();
         assert!(told.contains("gave up"), "{told}");
     }
