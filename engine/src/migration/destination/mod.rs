@@ -103,8 +103,11 @@ impl Destination {
         drop(watch);
         course.rest();
         let Some(confirmed) = confirmed else {
-            let reason = outcome.err().map_or_else(String::new, |error| error.to_string());
-            return Err(MigrationError::Unsettled(reason));
+            return Err(match outcome.err() {
+                // Whoever cancelled wants no more of those pages.
+                Some(ReceiveError::Stopped) => MigrationError::Cancelled,
+                error => MigrationError::Unsettled(error.map_or_else(String::new, |error| error.to_string())),
+            });
         };
         if !confirmed.is_nothing() {
             self.standing = Standing::Receiving { attempt: self.attempt, confirmed };
