@@ -76,13 +76,17 @@ impl Leftover {
     }
 }
 
-/// What the next interrupt does instead of ending the process.
-static INSTEAD: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
+/// Does something instead of ending the process, and says whether there was something to do.
+type Instead = Box<dyn FnOnce() -> bool + Send>;
 
-/// Has the next interrupt do this and nothing else; the one after it ends the process again.
+/// What the next interrupt does.
+static INSTEAD: Mutex<Option<Instead>> = Mutex::new(None);
+
+/// Has the next interrupt do this first. Where `act` says that it has done something, the process goes on, and only the
+/// interrupt after that ends it.
 ///
 /// Interrupts are noticed from [`watch`] on.
-pub fn instead(act: impl FnOnce() + Send + 'static) {
+pub fn instead(act: impl FnOnce() -> bool + Send + 'static) {
     *INSTEAD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(act));
 }
 
@@ -101,8 +105,7 @@ pub fn watch() -> io::Result<()> {
     let wait = move || {
         for signal in signals.forever() {
             let instead = INSTEAD.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(act) = instead {
-                act();
+            if instead.is_some_and(|act| act()) {
                 continue;
             }
             leftovers().1.values().rev().for_each(Leftover::remove);

@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use pageferry_engine::metrics::MetricsError;
 use pageferry_engine::migration::MigrationError;
 use pageferry_engine::transport::ListenError;
 use pageferry_engine::vm::VmError;
@@ -53,6 +54,8 @@ pub(crate) enum Error {
     Migration(#[from] MigrationError),
     #[error(transparent)]
     Serve(#[from] ServeError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]

@@ -96,12 +96,11 @@ impl Verdict {
             MigrationError::Cancelled => Self::Cancelled,
             MigrationError::Stalled(_) => Self::Stalled,
             MigrationError::InDoubt { .. } => Self::InDoubt,
-            MigrationError::Handshake(error) | MigrationError::Send(SendError::Handshake(error)) => {
-                if matches!(error, HandshakeError::Io { .. }) { Self::Failed } else { Self::Refused }
-            }
-            MigrationError::Receive(ReceiveError::Refused { .. } | ReceiveError::Handshake(_)) => {
-                Self::Refused
-            }
+            MigrationError::Handshake(HandshakeError::Refused { .. } | HandshakeError::Disagreement(_))
+            | MigrationError::Send(SendError::Handshake(
+                HandshakeError::Refused { .. } | HandshakeError::Disagreement(_),
+            ))
+            | MigrationError::Receive(ReceiveError::Refused { .. }) => Self::Refused,
             MigrationError::Send(
                 SendError::Open(_) | SendError::CannotEncode(_) | SendError::CannotDecode(_),
             )

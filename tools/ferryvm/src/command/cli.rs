@@ -6,11 +6,12 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, value_parse
 use pageferry_tools::quantity::{ByteSize, Seconds};
 use pageferry_tools::{console, interrupt};
 
-use super::control::{self, ControlAddress, ControlArgs};
+use super::control::{self, ControlArgs};
 use super::migrate::{self, MigrateArgs};
 use super::move_args;
 use super::receive::{self, ReceiveArgs};
 use super::run;
+use super::serve_args::ServeArgs;
 use crate::dirty::DirtyChoice;
 use crate::error::{Error, Exit};
 use crate::host::GuestChoice;
@@ -50,9 +51,8 @@ pub(crate) struct RunArgs {
     /// How long the guest runs before it is asked for its proof [default: 10s, or with --control until it has left or is told to quit]
     #[arg(long = "for", value_name = "TIME")]
     pub(crate) time: Option<Seconds>,
-    /// Where this process is told what to do, as by ferryvm migrate: unix:PATH
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) control: Option<ControlAddress>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use pageferry_engine::transport::Address;
 use pageferry_tools::console;
 
-use super::report;
+use super::output::Form;
 use crate::control::client::Client;
 use crate::control::{Request, Said};
 use crate::error::Error;
@@ -59,7 +59,7 @@ pub(crate) fn control(args: &ControlArgs) -> Result<(), Error> {
     match Client::connect(&args.control)?.ask(&request)? {
         Said::Status(status) => writeln!(console::out(), "{status:#}").map_err(Error::Print),
         Said::Proved(proof) => {
-            report::print(&proof, true, |_| String::new()).map_err(Error::Print)?;
+            Form::Json.print(&proof, |_| String::new())?;
             if proof.held { Ok(()) } else { Err(Error::Proof(proof)) }
         }
         Said::Cancelled { in_time: true } => {

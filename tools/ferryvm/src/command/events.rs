@@ -52,32 +52,32 @@ impl EventLines {
         Ok(Self { to, name })
     }
 
-    /// Writes one.
-    ///
-    /// # Errors
-    /// [`Error::Events`]
-    pub(crate) fn write(&mut self, event: &impl Serialize) -> Result<(), Error> {
-        let Some(to) = &mut self.to else { return Ok(()) };
+    /// Writes one. After a failure, which is said, no more are written: a migration does not end for that.
+    pub(crate) fn write(&mut self, event: &impl Serialize) {
+        let Some(to) = &mut self.to else { return };
         let written = serde_json::to_vec(event).map_err(io::Error::from).and_then(|mut line| {
             line.push(b'\n');
             to.write_all(&line).and_then(|()| to.flush())
         });
-        written.map_err(|source| Error::Events { file: self.name.clone(), source })
+        if let Err(source) = written {
+            console::warn(format_args!("no more events are written to {}: {source}", self.name));
+            self.to = None;
+        }
     }
 
     /// Writes all of a journey, on a thread that ends with it: a file that takes its time does not hold up a migration.
     ///
     /// # Errors
     /// [`Error::Thread`]
-    pub(crate) fn follow(mut self, journey: &Arc<Journey>) -> Result<JoinHandle<Result<(), Error>>, Error> {
+    pub(crate) fn follow(mut self, journey: &Arc<Journey>) -> Result<JoinHandle<()>, Error> {
         let journey = Arc::clone(journey);
         let follow = move || {
             let mut bookmark = Bookmark::default();
             loop {
                 match journey.next(&mut bookmark, Duration::from_secs(1)) {
-                    Seen::Event(event) => self.write(&*event)?,
+                    Seen::Event(event) => self.write(&*event),
                     Seen::Nothing => {}
-                    Seen::Ended(_) => return Ok(()),
+                    Seen::Ended(_) => return,
                 }
             }
         };

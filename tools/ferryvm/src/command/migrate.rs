@@ -11,9 +11,10 @@ use pageferry_tools::quantity::ByteRate;
 use serde_json::{Map, Value};
 
 use super::control::ControlAddress;
-use super::events::{EventLines, EventsTo};
+use super::events::EventLines;
 use super::move_args::MoveArgs;
-use super::report::{self, Moved};
+use super::output::{Form, OutputArgs};
+use super::report::Moved;
 use crate::control::client::Client;
 use crate::control::{Request, Said};
 use crate::error::Error;
@@ -26,12 +27,8 @@ pub(crate) struct MigrateArgs {
     pub(crate) control: ControlAddress,
     #[command(flatten)]
     pub(crate) how: MoveArgs,
-    /// Write every event of the migration to a file, one JSON object a line; `-` is stdout
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub(crate) events: Option<EventsTo>,
-    /// Print the result as JSON
-    #[arg(long, help_heading = "Output")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     /// Do not wait for the end; ferryvm control status and cancel reach the migration
     #[arg(long, conflicts_with_all = ["events", "json"], help_heading = "Output")]
     pub(crate) detach: bool,
@@ -39,45 +36,86 @@ pub(crate) struct MigrateArgs {
 
 /// Migrates. `options` are those that were typed of [`MoveArgs`].
 pub(crate) fn migrate(args: &MigrateArgs, options: Map<String, Value>) -> Result<(), Error> {
-    let events = EventLines::open(args.events.as_ref())?;
+    let (events, form) = args.output.open()?;
     let mut client = Client::connect(&args.control)?;
     let folder = env::current_dir().ok();
+    let brake = (!args.detach).then(|| Brake::at_interrupt(args.control.clone()));
     match client.ask(&Request::Migrate { options, folder })? {
         Said::Begun { warnings } => warnings.iter().for_each(console::warn),
         Said::Refused(refused) => return Err(refused.into()),
         _ => return Err(Error::OutOfTurn("the beginning of a migration")),
     }
-    if args.detach {
-        return Ok(());
-    }
-    cancel_at_interrupt(args.control.clone());
+    let Some(brake) = brake else { return Ok(()) };
+    brake.begun();
     let outcome = watch(&mut client, events)?;
     let completed = outcome.verdict == Verdict::Completed;
     let moved = Moved { to: args.how.to.to_string(), outcome };
-    if args.json || completed {
-        report::print(&moved, args.json, Moved::words).map_err(Error::Print)?;
+    if completed || form == Form::Json {
+        form.print(&moved, Moved::words)?;
     }
     let Outcome { verdict, .. } = moved.outcome;
     let reason = moved.outcome.reason_at_source();
     if completed { Ok(()) } else { Err(Error::Ended { verdict, reason }) }
 }
 
-/// The first interrupt ends the migration, and leaves this process to hear how. The next one ends this process alone.
-fn cancel_at_interrupt(control: ControlAddress) {
-    interrupt::instead(move || {
-        let asked = Client::connect(&control).and_then(|mut client| client.ask(&Request::Cancel {}));
-        match asked {
-            Ok(Said::Cancelled { in_time: true }) => {
-                console::say("cancelling; the guest stays at the source")
-            }
-            Ok(Said::Cancelled { in_time: false }) => {
-                console::say("it is too late to cancel: the guest is at the destination, or about to be");
-            }
-            // It has ended by itself, which is about to be told.
-            Ok(_) => {}
-            Err(error) => console::warn(format_args!("the migration goes on: {error}")),
+/// Ends a migration at an interrupt, also at one that comes before the migration has begun.
+#[derive(Clone)]
+struct Brake {
+    control: ControlAddress,
+    phase: Arc<Mutex<Phase>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The migration was asked for.
+    Asked,
+    /// And is to end as soon as it begins.
+    Unwanted,
+    Begun,
+}
+
+impl Brake {
+    /// From now on, the first interrupt ends the migration, and leaves this process to hear how. The next one ends this
+    /// process alone.
+    fn at_interrupt(control: ControlAddress) -> Self {
+        let brake = Self { control, phase: Arc::new(Mutex::new(Phase::Asked)) };
+        let pulled = brake.clone();
+        interrupt::instead(move || {
+            pulled.pull();
+            true
+        });
+        brake
+    }
+
+    fn pull(&self) {
+        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        match *phase {
+            Phase::Asked | Phase::Unwanted => *phase = Phase::Unwanted,
+            Phase::Begun => cancel(&self.control),
         }
-    });
+    }
+
+    fn begun(&self) {
+        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *phase, Phase::Begun) == Phase::Unwanted {
+            cancel(&self.control);
+        }
+    }
+}
+
+fn cancel(control: &ControlAddress) {
+    let asked = Client::connect(control).and_then(|mut client| client.ask(&Request::Cancel {}));
+    match asked {
+        Ok(Said::Cancelled { in_time: true }) => {
+            console::say("cancelling; the guest stays at the source");
+        }
+        Ok(Said::Cancelled { in_time: false }) => {
+            console::say("it is too late to cancel: the guest is at the destination, or about to be");
+        }
+        // It has ended by itself, which is about to be told.
+        Ok(_) => {}
+        Err(error) => console::warn(format_args!("the migration goes on: {error}")),
+    }
 }
 
 /// Hears of everything until the end.
@@ -87,7 +125,7 @@ fn watch(client: &mut Client, mut events: EventLines) -> Result<Outcome, Error> 
     let _line = LiveLine::new(move || drawn.lock().unwrap_or_else(PoisonError::into_inner).line());
     loop {
         match client.hear()? {
-            Said::Event(event) => events.write(&event)?,
+            Said::Event(event) => events.write(&event),
             Said::Glance(glance) => now.lock().unwrap_or_else(PoisonError::into_inner).see(*glance),
             Said::Ended(outcome) => return Ok(*outcome),
             _ => return Err(Error::OutOfTurn("the course of a migration")),

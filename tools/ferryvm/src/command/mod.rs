@@ -6,8 +6,10 @@ mod events;
 mod migrate;
 pub(crate) mod move_args;
 mod on_stall;
+mod output;
 mod receive;
 mod report;
 mod run;
+mod serve_args;
 
 pub use cli::ferryvm;

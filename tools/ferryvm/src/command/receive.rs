@@ -9,6 +9,7 @@ use clap::Args;
 use pageferry_accel::guest::GuestRam;
 use pageferry_accel::units::PageIndex;
 use pageferry_engine::connection::Connection;
+use pageferry_engine::frame::End;
 use pageferry_engine::handshake::Offer;
 use pageferry_engine::migration::{Arrival, DestinationConfig, Ended, Whereabouts};
 use pageferry_engine::receiver::Host;
@@ -19,16 +20,15 @@ use pageferry_tools::codecs::Codecs;
 use pageferry_tools::console;
 use pageferry_tools::device::{DeviceArgs, DevicePlan};
 use pageferry_tools::host;
-use pageferry_tools::interrupt::Cleanup;
+use pageferry_tools::interrupt::{self, Cleanup};
 use pageferry_tools::quantity::{ByteSize, Seconds};
 use pageferry_tools::security::{SecurityPlan, TlsArgs};
 
-use super::control::ControlAddress;
-use super::events::{EventLines, EventsTo};
 use super::move_args::{BondArgs, Chosen, PlanError, choose};
+use super::output::OutputArgs;
 use super::run::{Stay, live_line, say_what_runs_it};
+use super::serve_args::ServeArgs;
 use crate::control::desk::{Desk, Order, Standing};
-use crate::control::server::Server;
 use crate::dirty::DirtyChoice;
 use crate::error::Error;
 use crate::host::{GuestChoice, HostChoice};
@@ -60,9 +60,8 @@ pub(crate) struct ReceiveArgs {
     /// Ask the guest for its proof as soon as it is here
     #[arg(long)]
     prove: bool,
-    /// Where this process is told what to do, as by ferryvm migrate: unix:PATH
-    #[arg(long, value_name = "ADDRESS")]
-    control: Option<ControlAddress>,
+    #[command(flatten)]
+    serve: ServeArgs,
     /// The largest guest to take [default: the memory that is available]
     #[arg(long, value_name = "SIZE", help_heading = HOST)]
     max_memory: Option<ByteSize>,
@@ -76,12 +75,8 @@ pub(crate) struct ReceiveArgs {
     device: DeviceArgs,
     #[command(flatten)]
     bond: BondArgs,
-    /// Write every event of the migration to a file, one JSON object a line; `-` is stdout
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    events: Option<EventsTo>,
-    /// Print the result as JSON
-    #[arg(long, help_heading = "Output")]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 const HOST: &str = "This host";
@@ -96,10 +91,9 @@ pub(crate) fn receive(args: ReceiveArgs) -> Result<(), Error> {
     let smallest = Layout::of_size(SMALLEST).map_err(FerryError::from)?;
     FerryVm::destination(smallest, args.choice())?;
     let Chosen { accelerators, warnings } = choose(&device, Codecs::default())?;
-    let events = EventLines::open(args.events.as_ref())?;
+    let (events, form) = args.output.open()?;
     let (desk, orders) = Desk::new();
-    let server = args.control.as_ref().map(|address| Server::start(address, desk.clone()));
-    let _server = server.transpose()?;
+    let _served = args.serve.start(&desk, End::Destination)?;
     let timeout = Some(device.timeout.0);
     let listener = Listener::bind(&args.listen, security.security, timeout, PeerLimits::default())?;
     let door = Door::new(listener, desk.clone());
@@ -120,6 +114,7 @@ pub(crate) fn receive(args: ReceiveArgs) -> Result<(), Error> {
     }
     // Without a time to wait until, nothing but an error ends the wait without a guest.
     let Some(arrival) = arrived? else { return Ok(()) };
+    let came = Instant::now();
     let vm = match args.vm_for(arrival.offer()) {
         Ok(vm) => vm,
         Err(reason) => {
@@ -136,17 +131,19 @@ pub(crate) fn receive(args: ReceiveArgs) -> Result<(), Error> {
     let migration = arrival.accept(Box::new(vm), host, accelerators)?;
     journey.begun(&migration);
     desk.stand(Standing::Arriving(Arc::clone(&journey)));
+    let stopped = Arc::clone(&journey);
+    // The source is told, and need not wait for what will not come back. Once the guest is here it is too late for that.
+    interrupt::instead(move || stopped.cancel());
     let last = migration.watch();
     let ended = migration.wait();
-    let outcome = (*journey.ended(Outcome::of(&ended, &last()))).clone();
-    // A file that could not be written is no reason to leave a guest alone.
-    if let Ok(Err(error)) = written.join() {
-        console::warn(error);
-    }
+    let outcome = Outcome { seconds: came.elapsed().as_secs_f64(), ..Outcome::of(&ended, &last()) };
+    let outcome = (*journey.ended(outcome)).clone();
+    // A writer that panicked has said so, and is no reason to leave a guest alone.
+    let _ = written.join();
     let begun = Instant::now();
     let stay = Stay { kind, dirty, memory, watch, begun, arrival: Some(outcome.clone()) };
     let kept = args.keep(ended, &outcome, &stay, (desk, orders))?;
-    stay.end(kept, args.json, |report| report)
+    stay.end(kept, form, |report| report)
 }
 
 impl ReceiveArgs {
@@ -200,7 +197,7 @@ impl ReceiveArgs {
         let vm = vm.ok_or_else(failed)?;
         let keeper = match guest {
             Whereabouts::There => return Err(failed()),
-            Whereabouts::InDoubt if self.control.is_none() => return Err(failed()),
+            Whereabouts::InDoubt if self.serve.control.is_none() => return Err(failed()),
             Whereabouts::InDoubt => {
                 console::warn(reason());
                 Keeper::in_doubt(vm, reason(), stay.watch.clone(), desk)

@@ -1,10 +1,8 @@
 //! What came of a guest or a migration, as JSON and in words.
 
-use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::fmt::Write;
 use std::time::Duration;
 
-use pageferry_tools::console;
 use pageferry_tools::quantity::{ByteSize, Seconds};
 use serde::Serialize;
 
@@ -41,18 +39,6 @@ pub(crate) struct Moved {
     pub(crate) to: String,
     #[serde(flatten)]
     pub(crate) outcome: Outcome,
-}
-
-/// Prints a value as JSON, or its words.
-///
-/// # Errors
-/// What the system says.
-pub(crate) fn print<T: Serialize>(value: &T, as_json: bool, words: impl Fn(&T) -> String) -> io::Result<()> {
-    let mut out = console::out();
-    let text = if as_json { serde_json::to_string_pretty(value)? } else { words(value) };
-    out.write_all(text.trim_end().as_bytes())?;
-    out.write_all(b"\n")?;
-    out.flush()
 }
 
 impl Report {

@@ -3,15 +3,16 @@
 use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
 
+use pageferry_engine::frame::End;
 use pageferry_engine::vm::Vm;
 use pageferry_tools::console;
 use pageferry_tools::live_line::LiveLine;
 use pageferry_tools::quantity::{ByteSize, Seconds};
 
 use super::cli::{GuestArgs, RunArgs};
-use super::report::{self, Moved, Report};
+use super::output::Form;
+use super::report::{Moved, Report};
 use crate::control::desk::Desk;
-use crate::control::server::Server;
 use crate::dirty::DirtyKind;
 use crate::error::Error;
 use crate::host::{GuestChoice, HostChoice};
@@ -35,12 +36,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Error> {
     let (watch, kind, dirty) = (vm.watch(), vm.kind(), vm.dirty_kind());
     let (desk, orders) = Desk::new();
     desk.seat(kind, watch.clone());
-    let server = args.control.as_ref().map(|address| Server::start(address, desk.clone()));
-    let _server = server.transpose()?;
+    let _served = args.serve.start(&desk, End::Source)?;
     vm.resume()?;
     let begun = Instant::now();
     let time = args.time.map(|time| time.0);
-    let time = if args.control.is_some() { time } else { time.or(Some(DEFAULT_TIME)) };
+    let time = if args.serve.control.is_some() { time } else { time.or(Some(DEFAULT_TIME)) };
     let keeper = Keeper::new(Box::new(vm), watch.clone(), (desk, orders));
     let kept = {
         let _line = live_line(&watch);
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Error> {
     };
     let GuestArgs { vcpus, memory, .. } = args.guest;
     let stay = Stay { kind, dirty, memory, watch, begun, arrival: None };
-    stay.end(kept, args.json, |report| Report {
+    stay.end(kept, Form::json_if(args.json), |report| Report {
         vcpus: Some(vcpus),
         workload: Some(workload(&args.guest)),
         ..report
@@ -67,12 +67,7 @@ pub(crate) struct Stay {
 
 impl Stay {
     /// Asks a guest that is still here for its proof, and prints what came of it.
-    pub(crate) fn end(
-        self,
-        kept: Kept,
-        as_json: bool,
-        add: impl FnOnce(Report) -> Report,
-    ) -> Result<(), Error> {
+    pub(crate) fn end(self, kept: Kept, form: Form, add: impl FnOnce(Report) -> Report) -> Result<(), Error> {
         let Self { kind, dirty, memory, watch, begun, arrival } = self;
         let seconds = Seconds(begun.elapsed());
         // Before the proof, which walks memory that may never have been touched; but a guest that has just come may not have
@@ -104,7 +99,7 @@ impl Stay {
             proof,
             departure,
         });
-        report::print(&report, as_json, Report::words).map_err(Error::Print)?;
+        form.print(&report, Report::words)?;
         match report.proof {
             Some(proof) if !proof.held => Err(Error::Proof(proof)),
             _ => Ok(()),

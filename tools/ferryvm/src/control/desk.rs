@@ -5,9 +5,15 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pageferry_engine::frame::End;
+use pageferry_engine::migration::{Estimate, Snapshot, State};
+use pageferry_engine::receiver::ReceiveReport;
+use pageferry_engine::sender::SendReport;
+
 use super::{Kind, Refused, Status};
 use crate::command::move_args::MoveArgs;
 use crate::journey::Journey;
+use crate::layout::PAGE_BYTES;
 use crate::proof::Proof;
 use crate::state::GuestKind;
 use crate::vm::Watch;
@@ -25,6 +31,8 @@ struct Shared {
 struct At {
     standing: Standing,
     guest: Option<(GuestKind, Watch)>,
+    /// The migration that is on, or was last.
+    latest: Option<Arc<Journey>>,
 }
 
 /// How it stands with the guest.
@@ -66,7 +74,7 @@ impl Desk {
     /// A desk, and where its orders come.
     pub(crate) fn new() -> (Self, Receiver<Order>) {
         let (orders, receiver) = channel();
-        let at = Mutex::new(At { standing: Standing::Awaited, guest: None });
+        let at = Mutex::new(At { standing: Standing::Awaited, guest: None, latest: None });
         (Self(Arc::new(Shared { orders, at, quit: AtomicBool::new(false) })), receiver)
     }
 
@@ -76,7 +84,11 @@ impl Desk {
     }
 
     pub(crate) fn stand(&self, standing: Standing) {
-        self.at().standing = standing;
+        let mut at = self.at();
+        if let Some(journey) = standing.journey() {
+            at.latest = Some(Arc::clone(journey));
+        }
+        at.standing = standing;
     }
 
     /// Whether somebody who cannot read orders is to end.
@@ -103,6 +115,12 @@ impl Desk {
             guest: guest.as_ref().map(|&(kind, _)| kind),
             migration: standing.journey().and_then(|journey| journey.glance()),
         }
+    }
+
+    /// All counters of the migration that is on or was last; of one at this end that has not begun if there was none.
+    pub(crate) fn snapshot(&self, end: End) -> Snapshot {
+        let latest = self.at().latest.clone();
+        latest.and_then(|journey| journey.snapshot()).unwrap_or_else(|| nothing_yet(end))
     }
 
     /// What the guest says of its own memory. It has to run here.
@@ -164,6 +182,24 @@ impl Desk {
 
     fn at(&self) -> MutexGuard<'_, At> {
         self.0.at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn nothing_yet(end: End) -> Snapshot {
+    Snapshot {
+        end,
+        state: State::Setup,
+        elapsed: Duration::ZERO,
+        round: 0,
+        reconnections: 0,
+        guest_pages: 0,
+        page_bytes: PAGE_BYTES,
+        left_pages: 0,
+        throttle_percent: 0,
+        estimate: Estimate::default(),
+        downtime: None,
+        sent: SendReport::default(),
+        received: ReceiveReport::default(),
     }
 }
 

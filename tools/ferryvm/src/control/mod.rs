@@ -10,6 +10,7 @@
 //!                                                       {"answer":"event",...} {"answer":"glance",...} ...
 //!                                                       {"answer":"ended","verdict":"completed",...}
 //! {"command":"watch"}                                   the same, of the migration that is on
+//! {"command":"prove"}                                   {"answer":"proved","held":true,...}
 //! {"command":"cancel"}                                  {"answer":"cancelled","in_time":true}
 //! {"command":"resume"}                                  {"answer":"done"}: a guest in doubt runs here
 //! {"command":"quit"}                                    {"answer":"done"}: the guest ends, after its proof

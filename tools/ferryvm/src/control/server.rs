@@ -5,8 +5,8 @@ use std::io::{self, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,9 @@ use crate::command::control::ControlAddress;
 use crate::command::move_args::{MoveArgs, PlanError};
 use crate::journey::{Bookmark, Journey, Seen};
 
-/// A socket that is served for as long as this value lives.
+/// A socket that is served for as long as this value lives. Its end waits for those who are being answered.
 pub(crate) struct Server {
+    busy: Arc<Busy>,
     _file: Cleanup,
 }
 
@@ -42,6 +43,8 @@ const MOST_BYTES: u64 = 64 << 10;
 const SILENCE: Duration = Duration::from_secs(60);
 /// For so long somebody may not read what is written to them.
 const BLOCKED: Duration = Duration::from_secs(10);
+/// For so long at most the end of a process waits for those who are being answered.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often those who watch get a look at the figures.
 const GLANCE: Duration = Duration::from_millis(200);
 
@@ -56,13 +59,55 @@ impl Server {
         let listener = UnixListener::bind(&path).map_err(failed)?;
         let file = Cleanup::file(path.clone());
         fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed)?;
-        let serve = move || listen(&listener, &desk);
+        let busy = Arc::new(Busy::default());
+        let counted = Arc::clone(&busy);
+        let serve = move || listen(&listener, &desk, &counted);
         thread::Builder::new().name("control".into()).spawn(serve).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { busy, _file: file })
     }
 }
 
-fn listen(listener: &UnixListener, desk: &Desk) {
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.busy.wait();
+    }
+}
+
+/// How many requests are being answered.
+#[derive(Default)]
+struct Busy {
+    requests: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Busy {
+    fn begin(self: &Arc<Self>) -> Answering {
+        *self.requests() += 1;
+        Answering(Arc::clone(self))
+    }
+
+    /// Waits until there are none; for a while, since those who do not read may be among them.
+    fn wait(&self) {
+        let waited = self.changed.wait_timeout_while(self.requests(), FAREWELL, |requests| *requests > 0);
+        drop(waited);
+    }
+
+    fn requests(&self) -> MutexGuard<'_, usize> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that is being answered, until this value goes.
+struct Answering(Arc<Busy>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        *self.0.requests() -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+fn listen(listener: &UnixListener, desk: &Desk, busy: &Arc<Busy>) {
     let connected = Arc::new(AtomicUsize::new(0));
     loop {
         let Ok((stream, _)) = listener.accept() else {
@@ -71,10 +116,10 @@ fn listen(listener: &UnixListener, desk: &Desk) {
             continue;
         };
         let seat = Seat::take(&connected);
-        let desk = desk.clone();
+        let (desk, busy) = (desk.clone(), Arc::clone(busy));
         let serve = move || {
             // Whoever is gone needs no answer.
-            let _ = serve(&stream, &desk, seat.is_free);
+            let _ = serve(&stream, &desk, &busy, seat.is_free);
             drop(seat);
         };
         let _ = thread::Builder::new().name("control-request".into()).spawn(serve);
@@ -101,7 +146,7 @@ impl Drop for Seat {
 }
 
 /// Answers one who is connected, until they leave.
-fn serve(mut stream: &UnixStream, desk: &Desk, has_seat: bool) -> io::Result<()> {
+fn serve(mut stream: &UnixStream, desk: &Desk, busy: &Arc<Busy>, has_seat: bool) -> io::Result<()> {
     stream.set_read_timeout(Some(SILENCE))?;
     stream.set_write_timeout(Some(BLOCKED))?;
     if !has_seat {
@@ -118,6 +163,7 @@ fn serve(mut stream: &UnixStream, desk: &Desk, has_seat: bool) -> io::Result<()>
             }
             Err(error) => return Err(error),
         };
+        let _answering = busy.begin();
         let answered = match serde_json::from_slice(&text) {
             Ok(request) => answer(request, desk, stream),
             Err(error) => Err(Refused::new(Kind::Usage, format!("this is no request: {error}"))),

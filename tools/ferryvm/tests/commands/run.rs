@@ -1,5 +1,4 @@
-//! `ferryvm` as it is typed.
-#![allow(missing_docs, reason = "tests")]
+//! Guests that stay where they are.
 
 use std::process::{Command, Output};
 

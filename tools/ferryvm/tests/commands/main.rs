@@ -1,0 +1,11 @@
+//! `ferryvm` as it is typed: real processes, over loopback and Unix sockets alone.
+#![allow(missing_docs, reason = "tests")]
+
+mod cancelled;
+mod control;
+mod moved;
+mod process;
+mod protected;
+mod refused;
+mod run;
+mod watched;
