@@ -7,6 +7,7 @@ pub mod counting;
 pub mod flaky;
 pub mod guest;
 pub mod hammer;
+pub mod handover;
 pub mod hostile;
 pub mod known_pages;
 pub mod models;
