@@ -4,19 +4,21 @@ use std::time::{Duration, Instant};
 
 /// The time for which a user bears that there is no connection.
 ///
-/// A connection that holds for as long makes up for all that was. One that breaks again sooner does not, or a network that lets
-/// nothing but a handshake through would be tried for ever.
+/// A connection that holds for as long, and carries something, makes up for all that was. One that breaks again sooner does not,
+/// or a network that lets nothing but a handshake through would be tried for ever; nor does one to a peer that is silent.
 pub(super) struct Outages {
     borne: Duration,
     spent: Duration,
     begun: Instant,
     mended: Option<Instant>,
+    /// Something was confirmed since then.
+    is_of_use: bool,
 }
 
 impl Outages {
     /// None until now.
     pub(super) fn new(borne: Duration) -> Self {
-        Self { borne, spent: Duration::ZERO, begun: Instant::now(), mended: None }
+        Self { borne, spent: Duration::ZERO, begun: Instant::now(), mended: None, is_of_use: false }
     }
 
     /// A connection broke; says until when another one is waited for.
@@ -29,8 +31,14 @@ impl Outages {
         self.end_at(Instant::now());
     }
 
+    /// Something that was sent has arrived.
+    pub(super) fn count_use(&mut self) {
+        self.is_of_use = true;
+    }
+
     fn begin_at(&mut self, now: Instant) -> Instant {
-        if self.mended.is_some_and(|mended| now.saturating_duration_since(mended) >= self.borne) {
+        let has_held = self.mended.is_some_and(|mended| now.saturating_duration_since(mended) >= self.borne);
+        if has_held && self.is_of_use {
             self.spent = Duration::ZERO;
         }
         self.begun = now;
@@ -40,6 +48,7 @@ impl Outages {
     fn end_at(&mut self, now: Instant) {
         self.spent += now.saturating_duration_since(self.begun);
         self.mended = Some(now);
+        self.is_of_use = false;
     }
 }
 
@@ -56,8 +65,12 @@ mod tests {
         outages.end_at(after(106));
         assert_eq!(outages.begin_at(after(107)), after(111), "six of ten seconds are over");
         outages.end_at(after(110));
+        outages.count_use();
         assert_eq!(outages.begin_at(after(120)), after(130), "the connection had held");
-        outages.end_at(after(132));
-        assert_eq!(outages.begin_at(after(133)), after(133), "there is nothing left");
+        outages.end_at(after(126));
+        assert_eq!(outages.begin_at(after(140)), after(144), "the connection had held, and carried nothing");
+        outages.end_at(after(146));
+        outages.count_use();
+        assert_eq!(outages.begin_at(after(147)), after(147), "there is nothing left");
     }
 }

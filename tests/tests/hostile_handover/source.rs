@@ -127,8 +127,7 @@ fn meet_with(patience: Patience, name: &str, script: impl FnOnce(&Line) + Send +
     });
     let peer = thread::spawn(move || script(&Line(sender)));
     let begun = Instant::now();
-    let config =
-        DestinationConfig { patience: PATIENCE, max_state_bytes: MAX_STATE, ..DestinationConfig::default() };
+    let config = DestinationConfig { patience, max_state_bytes: MAX_STATE, ..DestinationConfig::default() };
     let until = Some(Instant::now() + TIME_LIMIT);
     let arrival = Arrival::wait(Box::new(Listening(receiver)), config, until, observer).unwrap().expect(name);
     let migration = arrival.accept(Box::new(puppet.clone()), Host::default(), peers::cpu()).unwrap();

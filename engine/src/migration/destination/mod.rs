@@ -110,6 +110,7 @@ impl Destination {
             });
         };
         if !confirmed.is_nothing() {
+            self.outages.count_use();
             self.standing = Standing::Receiving { attempt: self.attempt, confirmed };
         }
         self.handover = self.attempt;

@@ -200,6 +200,7 @@ impl Source {
     fn send(&mut self, sender: &mut Sender) -> Result<Report, MigrationError> {
         let report = sender.send_round(&self.pending).map_err(sending)?;
         self.pending.clear();
+        self.outages.count_use();
         self.rounds_of_session += 1;
         self.rounds += 1;
         Ok(report)
