@@ -194,7 +194,30 @@ fn whole(bytes: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
     use super::*;
+
+    #[test]
+    fn an_interrupt_before_the_migration_begins_ends_it_when_it_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let (listener, control) = (UnixListener::bind(&path).unwrap(), format!("unix:{}", path.display()));
+        listener.set_nonblocking(true).unwrap();
+        let brake = Brake { control: control.parse().unwrap(), phase: Arc::new(Mutex::new(Phase::Asked)) };
+        brake.pull();
+        assert!(listener.accept().is_err(), "there is nothing to cancel yet");
+        listener.set_nonblocking(false).unwrap();
+        let asked = thread::spawn(move || {
+            let mut line = String::new();
+            BufReader::new(listener.accept().unwrap().0).read_line(&mut line).unwrap();
+            line
+        });
+        brake.begun();
+        assert!(asked.join().unwrap().contains("cancel"));
+    }
 
     fn glance(seconds: f64, wire_bytes: u64) -> Glance {
         serde_json::from_value(serde_json::json!({

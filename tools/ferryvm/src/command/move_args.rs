@@ -38,7 +38,7 @@ pub(crate) struct MoveArgs {
     /// How long the guest may stand still
     #[arg(long, value_name = "TIME", default_value = "300ms", help_heading = CONVERGENCE)]
     downtime: Seconds,
-    /// When the rounds get no nearer to that: throttle[:INITIAL,STEP,MAX] (percent), force:TIME (a longer downtime) or give-up
+    /// When the rounds get no nearer to that: throttle or throttle:INITIAL,STEP,MAX (percent), force:TIME (a longer downtime) or give-up
     #[arg(long, value_name = "WHAT", default_value = "throttle:20,10,99", help_heading = CONVERGENCE)]
     on_stall: StallChoice,
     /// The most rounds before that is done [default: no limit]

@@ -6,6 +6,7 @@ mod control;
 mod moved;
 mod process;
 mod protected;
+mod readme;
 mod refused;
 mod run;
 mod watched;
