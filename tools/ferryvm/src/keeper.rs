@@ -217,3 +217,54 @@ fn kind(error: &PlanError) -> Kind {
         _ => Kind::Usage,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::error::Exit;
+    use crate::host::{GuestChoice, HostChoice};
+    use crate::layout::{Layout, SMALLEST};
+    use crate::vm::FerryVm;
+    use crate::workload::{Fill, Pattern, Rate, Workload};
+
+    /// A guest that has not run yet, and may run elsewhere.
+    fn in_doubt() -> (Keeper, Desk, Watch) {
+        let layout = Layout::of_size(SMALLEST).unwrap();
+        let rate = Rate::PagesPerSecond(1000);
+        let workload =
+            Workload { pattern: Pattern::Random, rate, seed: 1, fill: Fill::Zero, working_set_pages: None };
+        let choice = HostChoice { guest: GuestChoice::Process, ..HostChoice::default() };
+        let vm = FerryVm::source(layout, 1, &workload, choice).unwrap();
+        let (watch, (desk, orders)) = (vm.watch(), Desk::new());
+        desk.seat(vm.kind(), watch.clone());
+        let at = (desk.clone(), orders);
+        (Keeper::in_doubt(Box::new(vm), "it was cut off".to_owned(), watch.clone(), at), desk, watch)
+    }
+
+    #[test]
+    fn a_guest_in_doubt_runs_once_somebody_says_so_and_not_before() {
+        let (keeper, desk, watch) = in_doubt();
+        let keeping = thread::spawn(move || keeper.keep(Some(Instant::now())));
+        let refused = desk.migrate(MoveArgs::parse(["--to=unix:x".to_owned()]).unwrap());
+        let reason = refused.err().map(|refused| refused.reason).unwrap_or_default();
+        assert!(reason.contains("may run at the other end"), "{reason}");
+        assert_eq!(desk.status().standing, "in-doubt");
+        assert_eq!(watch.heartbeat().map(|heartbeat| heartbeat.beats), Some(0));
+        desk.resume().unwrap();
+        // The time that it was to run for is over by then.
+        assert!(matches!(keeping.join().unwrap(), Ok(Kept::Here(_))));
+    }
+
+    #[test]
+    fn a_guest_that_ends_in_doubt_has_an_exit_code_of_its_own() {
+        let (keeper, desk, _) = in_doubt();
+        let keeping = thread::spawn(move || keeper.keep(None));
+        desk.quit().unwrap();
+        let ended = keeping.join().unwrap();
+        let error = ended.err().expect("nobody knows where it is");
+        assert_eq!(error.exit(), Exit::InDoubt, "{error}");
+        assert!(error.to_string().contains("it was cut off"), "{error}");
+    }
+}
