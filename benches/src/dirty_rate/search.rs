@@ -25,7 +25,7 @@ pub struct Found<T> {
 }
 
 /// The least step up, so that low expectations do not make for many.
-const LEAST_STEP: f64 = 1.2;
+const LEAST_STEP: f64 = 1.4;
 
 /// How a try went.
 #[derive(Clone, Debug, PartialEq)]
