@@ -9,4 +9,6 @@ mod protected;
 mod readme;
 mod refused;
 mod run;
+mod soak;
+mod trip;
 mod watched;

@@ -13,7 +13,7 @@ pub struct Trip {
     method: &'static str,
     accelerator: String,
     /// Of source and destination.
-    tls: [Vec<String>; 2],
+    tls: [String; 2],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +33,10 @@ impl Trip {
         let accelerators = ["cpu", "dsa-model,cpu", "iaa-model,cpu", &qat, "iaa-model,dsa-full-model,cpu"];
         let tls = ["source", "127.0.0.1"].map(|host| {
             let files = authority.issue(host);
-            let file = |option: &str, path: &Path| [option.to_owned(), path.display().to_string()];
-            [
-                file("--tls-certificate", &files.certificate),
-                file("--tls-key", &files.key),
-                file("--tls-authority", &files.authority),
-            ]
-            .concat()
+            let paths =
+                [files.certificate, files.key, files.authority].map(|path| path.display().to_string());
+            let [certificate, key, authority] = paths;
+            format!("--tls-certificate {certificate} --tls-key {key} --tls-authority {authority}")
         });
         let mut trips = Vec::new();
         for method in METHODS {
@@ -54,22 +51,20 @@ impl Trip {
         trips
     }
 
-    pub fn listen(&self, folder: &Path, number: usize) -> String {
-        match self.over {
-            Over::Unix => format!("unix:{}", folder.join(format!("{number}.sock")).display()),
-            Over::Tcp | Over::Tls => "tcp:127.0.0.1:0".to_owned(),
-        }
+    /// The address to listen at; `socket` is where a Unix socket may be.
+    pub fn listen(&self, socket: &str) -> String {
+        if self.over == Over::Unix { socket.to_owned() } else { "tcp:127.0.0.1:0".to_owned() }
     }
 
-    pub fn migrates(&self) -> Vec<&str> {
-        let options = ["--connections", self.connections, "--method", self.method];
-        let device = ["--accelerator", &self.accelerator];
-        let tls = self.tls[0].iter().map(String::as_str);
-        options.into_iter().chain(device).chain(tls).collect()
+    /// What `ferryvm migrate` is told.
+    pub fn migrates(&self) -> String {
+        let Self { connections, method, accelerator, tls: [source, _], .. } = self;
+        format!("--connections {connections} --method {method} --accelerator {accelerator} {source}")
     }
 
-    pub fn receives(&self) -> Vec<&str> {
-        self.tls[1].iter().map(String::as_str).collect()
+    /// What `ferryvm receive` is told.
+    pub fn receives(&self) -> &str {
+        &self.tls[1]
     }
 }
 
