@@ -9,7 +9,7 @@ use kvm_bindings::{KVM_EXIT_DIRTY_RING_FULL, kvm_regs, kvm_segment, kvm_userspac
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use pageferry_accel::dma::HostAddress;
 use pageferry_accel::guest::kvm::{Slot, Slots, VcpuRing};
-use pageferry_accel::guest::{AnonymousMemory, GuestMemory, Region};
+use pageferry_accel::guest::{AnonymousMemory, GuestMemory, Region, TrackingError};
 use pageferry_accel::units::{Gpa, PageIndex};
 use pageferry_engine::dirty::{DirtyError, RingReaper};
 
@@ -197,7 +197,7 @@ impl TinyVm {
                 VcpuExit::Unsupported(KVM_EXIT_DIRTY_RING_FULL) => {
                     match self.reaper.get().expect("somebody who empties rings").harvest() {
                         Ok(()) => {}
-                        Err(DirtyError::Missed { .. }) => return,
+                        Err(DirtyError::Tracking(TrackingError::Missed { .. })) => return,
                         Err(other) => panic!("{other}"),
                     }
                 }

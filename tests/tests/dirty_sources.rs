@@ -17,7 +17,7 @@ const LAYOUT: [(Gpa, u64); 2] = [(Gpa(0), 5 << 20), (Gpa(1 << 32), 5 << 20)];
 fn userfaultfd(ram: &Arc<GuestRam>) -> Option<Userfaultfd> {
     match Userfaultfd::new(Arc::clone(ram)) {
         Ok(source) => Some(source),
-        Err(reason @ (DirtyError::Unsupported { .. } | DirtyError::Io { .. })) => {
+        Err(reason @ DirtyError::Tracking(_)) => {
             println!("skipped: {reason}");
             None
         }

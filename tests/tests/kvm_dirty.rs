@@ -114,11 +114,11 @@ fn rings_that_kvm_overfilled_say_so_from_then_on() {
             assert_eq!(dirty.count(), guest.ram.pages(), "KVM had vCPUs leave in time");
             println!("skipped: this KVM does not overfill rings");
         }
-        Err(DirtyError::Missed { .. }) => {
+        Err(DirtyError::Tracking(TrackingError::Missed { .. })) => {
             let again = source.collect(&mut dirty);
-            assert!(matches!(again, Err(DirtyError::Missed { .. })), "{again:?}");
+            assert!(matches!(again, Err(DirtyError::Tracking(TrackingError::Missed { .. }))), "{again:?}");
             let again = source.start();
-            assert!(matches!(again, Err(DirtyError::Missed { .. })), "{again:?}");
+            assert!(matches!(again, Err(DirtyError::Tracking(TrackingError::Missed { .. }))), "{again:?}");
         }
         Err(other) => panic!("{other}"),
     }

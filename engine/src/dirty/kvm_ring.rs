@@ -68,7 +68,7 @@ impl RingReaper {
     /// Empties the rings, so that vCPUs whose ring was full can run on.
     ///
     /// # Errors
-    /// [`DirtyError::Io`] if KVM does not take the rings back. The vCPU then cannot run on.
+    /// [`TrackingError::Io`](pageferry_accel::guest::TrackingError) if KVM does not take the rings back. The vCPU then cannot run on.
     pub fn harvest(&self) -> Result<(), DirtyError> {
         self.lock().harvest()
     }

@@ -1,7 +1,5 @@
 //! What every source of dirty pages does, whoever notices the writes.
 
-use std::io;
-
 use pageferry_accel::guest::TrackingError;
 
 use super::DirtyBitmap;
@@ -34,44 +32,13 @@ pub trait DirtySource: Send {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirtyError {
-    /// The system refused.
-    #[error("cannot {attempt}: {source}")]
-    Io {
-        /// What was tried, and on what.
-        attempt: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The kernel lacks what this source needs.
-    #[error("{what} is not there: {remedy}")]
-    Unsupported {
-        /// What is missing.
-        what: String,
-        /// What can be done instead.
-        remedy: &'static str,
-    },
-    /// Writes were not noticed, and never will be.
-    #[error("writes were missed: {how}; {remedy}")]
-    Missed {
-        /// What went wrong.
-        how: String,
-        /// What can be done instead.
-        remedy: &'static str,
-    },
+    /// The system does not tell.
+    #[error(transparent)]
+    Tracking(#[from] TrackingError),
     /// Pages were asked for before the source was started.
     #[error("dirty pages were asked for before tracking was started")]
     NotStarted,
     /// The bitmap is one of other memory.
     #[error("the bitmap has other regions than the memory that is tracked: make both of the same `GuestRam`")]
     OtherLayout,
-}
-
-impl From<TrackingError> for DirtyError {
-    fn from(error: TrackingError) -> Self {
-        match error {
-            TrackingError::Io { attempt, source } => Self::Io { attempt, source },
-            TrackingError::Unsupported { what, remedy } => Self::Unsupported { what, remedy },
-            TrackingError::Missed { how, remedy } => Self::Missed { how, remedy },
-        }
-    }
 }

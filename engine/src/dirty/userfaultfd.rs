@@ -23,7 +23,7 @@ impl Userfaultfd {
     /// For the memory of `ram`; nothing is protected before the start.
     ///
     /// # Errors
-    /// [`DirtyError::Unsupported`] where the kernel is too old, [`DirtyError::Io`] where the process may not: a container's filter of
+    /// [`TrackingError::Unsupported`](pageferry_accel::guest::TrackingError) where the kernel is too old, [`TrackingError::Io`](pageferry_accel::guest::TrackingError) where the process may not: a container's filter of
     /// system calls can forbid it.
     pub fn new(ram: Arc<GuestRam>) -> Result<Self, DirtyError> {
         let page_size = ram.page_size();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kvm_bindings::KVM_EXIT_DIRTY_RING_FULL;
 use kvm_ioctls::{VcpuExit, VcpuFd};
+use pageferry_accel::guest::TrackingError;
 use pageferry_engine::dirty::{DirtyError, RingReaper};
 use vmm_sys_util::errno::Error;
 
@@ -92,7 +93,7 @@ impl KvmCpu {
         match self.reaper.as_ref().map(RingReaper::harvest) {
             Some(Ok(())) => Ok(()),
             // The migration learns it at its next collection and fails; when it stops the source, the guest runs on.
-            Some(Err(DirtyError::Missed { .. })) => {
+            Some(Err(DirtyError::Tracking(TrackingError::Missed { .. }))) => {
                 doorbell.common().gate.sleep(WAIT);
                 Ok(())
             }
