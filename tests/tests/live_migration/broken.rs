@@ -1,10 +1,18 @@
 //! Migrations whose connections break.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use pageferry_accel::units::PageCount;
 
 use pageferry_engine::migration::{
     Event, FileArbiter, Happening, MigrationError, Observer, State, Whereabouts,
 };
+
+use pageferry_engine::vm::Vm;
+use pageferry_tests::guest::first_difference;
 
 use crate::{Scene, nobody, when};
 
@@ -41,6 +49,37 @@ fn what_the_destination_confirmed_is_not_sent_again() {
     assert!(over.here.result.is_ok(), "{:?}", over.here.result.err());
     let sent = over.here.result.unwrap().snapshot.sent;
     assert_eq!(sent.pages + sent.zero_pages, 2000, "{sent:?}");
+}
+
+#[test]
+fn what_came_of_a_round_that_broke_off_is_not_sent_again() {
+    let mut scene = Scene::new("a line that is cut in the middle of a round");
+    // The whole round would take seconds; frames are small, so that few pages are on their way when the line is cut.
+    scene.config.sender.max_bytes_per_s = Some(2_000_000);
+    scene.config.sender.max_pages = PageCount(8);
+    let confirmed = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&confirmed);
+    let observer = move |event: &Event| {
+        if let Happening::Reconnected { confirmed_pages, .. } = event.what {
+            seen.store(confirmed_pages, SeqCst);
+        }
+    };
+    let line = scene.line.clone();
+    let going = scene.begin(Arc::new(observer), nobody());
+    let sent = || {
+        let sent = going.migration.snapshot().sent;
+        sent.pages + sent.zero_pages
+    };
+    while sent() < 1000 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    line.cut();
+    let over = going.wait();
+    let sent = over.here.result.expect("it is taken up again").snapshot.sent;
+    let (sent, confirmed) = (sent.pages + sent.zero_pages, confirmed.load(SeqCst));
+    assert!(confirmed >= 500, "{confirmed} pages are confirmed of 1000 that were sent");
+    assert!(sent < 2000 + 500, "{sent} pages were sent to move 2000");
+    assert_eq!(first_difference(&over.source.memory(), &over.destination.memory()), None);
 }
 
 #[test]
