@@ -279,6 +279,18 @@ impl Message {
     }
 }
 
+/// The message that begins with these bytes, if one does, as this end would write it: for the fuzz target, whose only way in
+/// this is.
+#[cfg(fuzzing)]
+pub fn written_again(mut bytes: &[u8]) -> Option<Vec<u8>> {
+    const MAX_BYTES: u32 = 1 << 16;
+    let due = Due { max_bytes: MAX_BYTES, ..Due::word("anything", Duration::MAX) };
+    let message = Message::read(&mut bytes, due).ok()?;
+    let mut written = Vec::new();
+    message.write(&mut written).ok()?;
+    Some(written)
+}
+
 /// Does something that may take long, while the other end is told every second that this one is there.
 ///
 /// # Errors

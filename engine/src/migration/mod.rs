@@ -151,5 +151,7 @@ pub use destination::Arrival;
 pub use error::MigrationError;
 pub use handle::{Completed, Ended, Migration, Whereabouts};
 pub use handover::HandoverError;
+#[cfg(fuzzing)]
+pub use handover::written_again;
 pub use snapshot::Snapshot;
 pub use state::{Event, Happening, Observer, State};

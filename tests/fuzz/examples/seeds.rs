@@ -2,7 +2,7 @@
 
 use std::{fs, io};
 
-use pageferry_accel::checksum::ChecksumKind;
+use pageferry_accel::checksum::{ChecksumKind, crc32c};
 use pageferry_accel::codec::deflate::{Deflate, Library, Window};
 use pageferry_accel::codec::{delta, lz4, xbzrle, zstd};
 use pageferry_accel::method::Method;
@@ -14,6 +14,7 @@ use pageferry_fuzz::peer::{capabilities, limits, offer};
 
 fn main() -> io::Result<()> {
     handshakes()?;
+    handovers()?;
     frames()?;
     compressed()?;
     against_a_baseline()
@@ -35,6 +36,27 @@ fn handshakes() -> io::Result<()> {
         let mut bytes = Vec::new();
         answer.write(&mut bytes).expect("the sample is valid");
         write("handshake", name, &[&bytes])?;
+    }
+    Ok(())
+}
+
+/// Every kind of message (`engine/FORMAT.md`, "Handover").
+fn handovers() -> io::Result<()> {
+    let standing = [&1_u32.to_le_bytes()[..], &2_u32.to_le_bytes(), &5_u64.to_le_bytes()].concat();
+    for (name, kind, payload) in [
+        ("receiving", 1, &standing[..]),
+        ("state", 2, b"registers"),
+        ("ready", 3, b""),
+        ("go", 4, b""),
+        ("running", 5, b""),
+        ("back", 6, b""),
+        ("failure", 7, b"no memory\n"),
+        ("give-up", 8, b"cancelled"),
+        ("bye", 10, b""),
+    ] {
+        let bytes = u32::try_from(payload.len()).expect("it is short").to_le_bytes();
+        let message = [b"PFRS", &[kind, 0, 0, 0][..], &bytes, payload].concat();
+        write("handover", name, &[&message, &crc32c(&message).to_le_bytes()])?;
     }
     Ok(())
 }
