@@ -7,6 +7,7 @@ mod again;
 mod law;
 mod moments;
 mod places;
+mod refusals;
 mod scene;
 mod sweep;
 

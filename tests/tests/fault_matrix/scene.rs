@@ -26,12 +26,12 @@ use crate::moments::Trap;
 pub const PAGES: u64 = 150;
 
 /// Short, so that a case ends soon whatever is lost.
-const PATIENCE: Patience = Patience {
+pub const PATIENCE: Patience = Patience {
     connect: Duration::from_millis(1000),
     recovery: Duration::from_millis(1000),
     handover: Duration::from_millis(2000),
 };
-const TIMEOUT: Duration = Duration::from_millis(600);
+pub const TIMEOUT: Duration = Duration::from_millis(600);
 
 /// How long a destination waits for the migration to begin.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(20);
