@@ -18,6 +18,7 @@ use pageferry_engine::receiver::Host;
 use pageferry_engine::transport::{Address, Dialer, Listener, PeerLimits, Security};
 use pageferry_engine::vm::{Machine, Vm, VmError};
 use pageferry_tests::peers;
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::{Moment, Role, claims};
 
@@ -133,11 +134,31 @@ fn destination(orders: &Orders) {
     let until = Instant::now() + Duration::from_secs(if orders.at == "Handshake" { 3 } else { 30 });
     let arrival = Arrival::wait(Box::new(listener), config, Some(until), orders.observer()).unwrap();
     let Some(arrival) = arrival else { return say("fate never arrived") };
-    let vm = FerryVm::destination(Layout::of_size(MEMORY).unwrap(), GuestChoice::Process).unwrap();
+    starve("PAGEFERRY_KILLED_ROOM");
+    let vm = match FerryVm::destination(Layout::of_size(MEMORY).unwrap(), GuestChoice::Process) {
+        Ok(vm) => vm,
+        Err(error) => {
+            arrival.refuse(&error.to_string());
+            say(error);
+            return say("fate elsewhere");
+        }
+    };
+    starve("PAGEFERRY_KILLED_ROOM_BESIDE");
     let watch = vm.watch();
     let vm = Box::new(Watched { vm, orders: orders.clone() });
     let ended = arrival.accept(vm, Host::default(), peers::cpu()).unwrap().wait();
     report(&ended, &watch);
+}
+
+/// Lets this process have so many MiB more than it has, if it is told so.
+fn starve(by: &str) {
+    let Ok(room) = env::var(by) else { return };
+    let status = std::fs::read_to_string("/proc/self/statm").expect("Linux has it");
+    let pages: u64 =
+        status.split(' ').next().and_then(|pages| pages.parse().ok()).expect("a number of pages");
+    let room: u64 = room.parse().expect("a number of MiB");
+    let bytes = Some(pages * u64::try_from(rustix::param::page_size()).expect("it is small") + (room << 20));
+    setrlimit(Resource::As, Rlimit { current: bytes, maximum: bytes }).expect("less is always allowed");
 }
 
 /// Says what has become of the guest, which proves itself if it is here.

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::starved::Room;
 use crate::{Moment, Role, claims};
 
 /// What has become of an end that was not killed.
@@ -48,9 +49,18 @@ impl Ends {
         if has_arbiter {
             std::fs::create_dir(claims(folder)).unwrap();
         }
-        let mut destination = End::start(Role::Destination, folder, moment);
+        Self::begin(folder, moment, None)
+    }
+
+    /// Starts both, and lets the destination have no more memory than that.
+    pub fn start_in(folder: &Path, room: Room) -> Self {
+        Self::begin(folder, None, Some(room))
+    }
+
+    fn begin(folder: &Path, moment: Option<Moment>, room: Option<Room>) -> Self {
+        let mut destination = End::start(Role::Destination, folder, moment, room);
         destination.await_line("listening");
-        let mut source = End::start(Role::Source, folder, moment);
+        let mut source = End::start(Role::Source, folder, moment, None);
         source.await_line("begins");
         Self { source, destination, at: moment.map(Moment::role) }
     }
@@ -97,13 +107,17 @@ impl Ends {
 }
 
 impl End {
-    fn start(role: Role, folder: &Path, moment: Option<Moment>) -> Self {
+    fn start(role: Role, folder: &Path, moment: Option<Moment>, room: Option<Room>) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["child::an_end", "--exact", "--nocapture"])
             .env("PAGEFERRY_KILLED_ROLE", role.to_string());
         command.env("PAGEFERRY_KILLED_FOLDER", folder);
         command.env("PAGEFERRY_KILLED_AT", moment.map(|moment| format!("{moment:?}")).unwrap_or_default());
+        if let Some(Room { has_guest, mib }) = room {
+            let name = if has_guest { "PAGEFERRY_KILLED_ROOM_BESIDE" } else { "PAGEFERRY_KILLED_ROOM" };
+            command.env(name, mib.to_string());
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().expect("this program starts again");
         let stdin = process.stdin.take().expect("a pipe");

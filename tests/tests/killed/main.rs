@@ -7,6 +7,7 @@
 
 mod child;
 mod ends;
+mod starved;
 
 use std::fmt;
 use std::path::Path;
