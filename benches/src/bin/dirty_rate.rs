@@ -35,6 +35,9 @@ struct Args {
     /// Stop when a rate that migrates and one that does not are this factor apart
     #[arg(long, default_value_t = 1.05)]
     precision: f64,
+    /// The most pages that the guest writes to, in GiB; both ends and the baselines take three times that
+    #[arg(long, default_value_t = 2)]
+    memory: u64,
     /// One pattern, two methods, a small guest and a rough search: shows that it works, and measures nothing
     #[arg(long)]
     quick: bool,
@@ -62,11 +65,11 @@ fn main() -> ExitCode {
 fn measure(args: &Args) -> Result<(), Box<dyn Error>> {
     let (effort, memory) = if args.quick {
         let effort = Effort { start: 2_000, ceiling: 4_000, precision: 2.0, successes: 1 };
-        (effort, WorkingSet { least_pages: 1 << 10, most_pages: 1 << 12 })
+        (effort, WorkingSet { least_pages: 1 << 10, most_pages: 1 << 13 })
     } else {
         let effort =
             Effort { start: 16_000, ceiling: u64::MAX, precision: args.precision.max(1.01), successes: 3 };
-        (effort, WorkingSet { least_pages: 1 << 15, most_pages: 1 << 18 })
+        (effort, WorkingSet { least_pages: 1 << 15, most_pages: args.memory.clamp(1, 256) << 18 })
     };
     let (patterns, methods): (&[Pattern], &[Method]) = if args.quick {
         (&[Pattern::Sequence], &[Method::Raw, Method::Zstd])

@@ -91,7 +91,9 @@ fn put(out: &mut String, element: std::fmt::Arguments<'_>) {
 fn bar(out: &mut String, axis: &Axis, report: &Report, y: f64, row: &Row) {
     let end = axis.x(row.pages_per_s);
     let middle = y + BAR / 2.0 + 4.5;
-    let times = report.times_raw(row).map_or_else(String::new, |times| format!(", {times:.1} × raw"));
+    let times = report
+        .times_raw(row)
+        .map_or_else(String::new, |times| format!(", {}{times:.1} × raw", row.limit.at_least()));
     put(
         out,
         format_args!(
@@ -111,8 +113,9 @@ fn bar(out: &mut String, axis: &Axis, report: &Report, y: f64, row: &Row) {
     put(
         out,
         format_args!(
-            "<text x=\"{:.1}\" y=\"{middle:.1}\">{}{times} ({})</text>",
+            "<text x=\"{:.1}\" y=\"{middle:.1}\">{}{}{times} ({})</text>",
             end + 8.0,
+            row.limit.at_least(),
             thousands(row.pages_per_s),
             row.limit
         ),

@@ -47,10 +47,13 @@ impl Report {
 
     fn line(&self, row: &Row) -> String {
         let Row { pattern, method, pages_per_s, wire_bytes_per_page, link_pages_per_s, limit, .. } = row;
-        let times = self.times_raw(row).map_or_else(String::new, |times| format!("{times:.2}"));
+        let times = self
+            .times_raw(row)
+            .map_or_else(String::new, |times| format!("{}{times:.2}", row.limit.at_least()));
         let Downtime { reported_ms, felt_ms, .. } = row.downtime;
+        let at_least = row.limit.at_least();
         format!(
-            "| {pattern} | {method} | {} | {times} | {} | {wire_bytes_per_page:.0} | {} | {limit} (link {:.0}%, CPU {:.0}%) | {reported_ms:.0} | \
+            "| {pattern} | {method} | {at_least}{} | {times} | {} | {wire_bytes_per_page:.0} | {} | {limit} (link {:.0}%, CPU {:.0}%) | {reported_ms:.0} | \
              {felt_ms:.0} |",
             thousands(*pages_per_s),
             thousands(row.dirty_pages_per_s),

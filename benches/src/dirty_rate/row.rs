@@ -51,7 +51,7 @@ pub enum Limit {
     Cpu,
     /// The guest writes no faster.
     Guest,
-    /// Nobody looked any further.
+    /// None was found: a faster guest would need more memory than it may have, or nobody looked any further.
     NotReached,
 }
 
@@ -63,6 +63,17 @@ impl fmt::Display for Limit {
             Self::Guest => "guest",
             Self::NotReached => "not reached",
         })
+    }
+}
+
+impl Limit {
+    /// What stands before a rate that is no limit.
+    #[must_use]
+    pub const fn at_least(self) -> &'static str {
+        match self {
+            Self::NotReached => "≥ ",
+            Self::Link | Self::Cpu | Self::Guest => "",
+        }
     }
 }
 
@@ -85,6 +96,13 @@ impl WorkingSet {
     pub fn for_rate(self, pages_per_s: u64) -> u64 {
         (pages_per_s.saturating_mul(9) / 5).clamp(self.least_pages, self.most_pages)
     }
+
+    /// The largest rate at which there are so many. All that a faster guest dirties would fit its downtime sooner or later, which says
+    /// nothing about rates.
+    #[must_use]
+    pub fn largest_rate(self) -> u64 {
+        self.most_pages / 9 * 5
+    }
 }
 
 /// Looks for the limit; `tell` is told of every try.
@@ -99,7 +117,7 @@ pub fn row(
 ) -> Result<Row, Broken> {
     let mut setting = Setting { working_set_pages: memory.least_pages, ..setting };
     let own_speed = rate_of(own_speed(&setting)?);
-    let ceiling = own_speed.min(effort.ceiling);
+    let ceiling = own_speed.min(effort.ceiling).min(memory.largest_rate());
     let mut trials = Vec::new();
     let found = largest(Effort { ceiling, ..effort }, |rate| {
         setting.working_set_pages = memory.for_rate(rate);
@@ -113,14 +131,14 @@ pub fn row(
     Ok(Row::of(&setting, &found, unlimited, trials))
 }
 
-/// Whether the guest moved in time, or how far from that it was.
+/// Whether the guest moved in time and wrote as it was to, or how far from that it was.
 fn judge(trial: Trial, limit: Duration) -> Tried<Trial> {
     const FAR: f64 = 3.0;
     // A guest that writes somewhat faster than its pages are sent is not moved.
     const BEYOND: f64 = 1.15;
     let limit_ms = limit.as_secs_f64() * 1e3;
     match &trial.downtime {
-        Some(downtime) if downtime.reported_ms <= limit_ms => {
+        Some(downtime) if downtime.reported_ms <= limit_ms && trial.wrote_as_asked() => {
             let expected = rate_of(trial.sent_pages_per_s * BEYOND);
             Tried::Works(trial, expected)
         }
@@ -184,5 +202,7 @@ mod tests {
         }
         assert_eq!(memory.for_rate(10), 1 << 15);
         assert_eq!(memory.for_rate(10_000_000), 1 << 18);
+        let most = memory.for_rate(memory.largest_rate());
+        assert!(most <= 1 << 18 && most + 10 > 1 << 18, "{most} pages at the largest rate");
     }
 }
