@@ -172,6 +172,15 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_rate_beyond_which_nobody_looked_is_told_as_the_least_that_it_is() {
+        let mut report = report();
+        report.rows[1].limit = Limit::NotReached;
+        let text = report.markdown();
+        assert!(text.contains("| sparse | delta | ≥ 1,234,567 | ≥ 41.15 |"), "{text}");
+        assert!(text.contains("| not reached (link 99%, CPU 20%) |"), "{text}");
+    }
+
+    #[test]
     fn a_downtime_that_guest_and_source_do_not_agree_on_is_told() {
         let text = report().markdown();
         assert!(

@@ -192,6 +192,26 @@ fn by_name<S: serde::Serializer>(method: &Method, serializer: S) -> Result<S::Ok
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dirty_rate::report::tests::report;
+
+    #[test]
+    fn a_rate_counts_where_the_guest_wrote_at_it_and_stood_still_no_longer_than_it_may() {
+        let limit = Duration::from_millis(300);
+        let trial = |written: f64, reported_ms: f64| {
+            let mut trial = report().rows[0].trials[0].clone();
+            trial.written_pages_per_s = written;
+            trial.downtime.as_mut().unwrap().reported_ms = reported_ms;
+            judge(trial, limit)
+        };
+        assert!(matches!(trial(27_500.0, 299.0), Tried::Works(_, 34_500)), "{:?}", trial(27_500.0, 299.0));
+        assert!(matches!(trial(26_500.0, 299.0), Tried::Misses(_)), "it was to write 30,000");
+        assert!(matches!(trial(30_000.0, 301.0), Tried::Misses(_)));
+        let mut stayed = report().rows[0].trials[0].clone();
+        stayed.downtime = None;
+        assert!(matches!(judge(stayed.clone(), limit), Tried::Misses(_)), "290 ms were expected");
+        stayed.expected_ms = 1000.0;
+        assert!(matches!(judge(stayed, limit), Tried::Fails(_)));
+    }
 
     #[test]
     fn a_working_set_takes_six_downtimes_to_be_written() {
