@@ -13,7 +13,7 @@ use pageferry_engine::sender::{RequestTime, SendReport};
 use pageferry_engine::work::Work;
 use serde::{Deserialize, Serialize};
 
-use crate::export::count;
+use crate::grouped::count;
 use crate::measure::Measured;
 use crate::methods::MethodMix;
 

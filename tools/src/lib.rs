@@ -24,6 +24,7 @@ mod exchange;
 mod export;
 pub mod figures;
 mod format;
+mod grouped;
 mod guest_memory;
 mod help;
 pub mod host;

@@ -1,7 +1,7 @@
 //! What was measured, in a line or two below the table.
 
-use crate::export::count;
 use crate::figures::WorkCounts;
+use crate::grouped::count;
 use crate::host::Host;
 use crate::input::Input;
 use crate::outcome::Outcome;

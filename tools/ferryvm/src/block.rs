@@ -2,8 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::layout::PageBytes;
 use crate::layout::{Linear, Share};
-use crate::memory::PageBytes;
 use crate::workload::{Fill, Pattern, Work, mix};
 
 /// What the program was built for; another number means another layout of this page.

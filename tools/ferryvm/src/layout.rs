@@ -12,6 +12,9 @@ pub const PAGE_SIZE: PageSize = PageSize::Kib4;
 /// Bytes of a page, as a length and in addresses.
 pub(crate) const PAGE_LEN: usize = PAGE_SIZE.bytes();
 pub(crate) const PAGE_BYTES: u64 = PAGE_LEN as u64;
+
+/// The bytes of a page.
+pub(crate) type PageBytes = [u8; PAGE_LEN];
 /// Regions are made of whole pages of this size, so that the guest's page tables need no smaller ones.
 const LARGE_PAGE_BYTES: u64 = 2 << 20;
 const GIB: u64 = 1 << 30;

@@ -8,7 +8,7 @@ use pageferry_accel::units::PageIndex;
 use zerocopy::IntoBytes;
 
 use crate::block::Block;
-use crate::layout::{Layout, Linear, PAGE_BYTES, PAGE_LEN, PAGE_SIZE};
+use crate::layout::{Layout, Linear, PAGE_BYTES, PAGE_LEN, PAGE_SIZE, PageBytes};
 use crate::workload::{PAGE_WORDS, PageWords};
 
 /// A guest's memory: what the data path sees of it, and where things are in it.
@@ -38,9 +38,6 @@ pub enum MemoryError {
     #[error(transparent)]
     Layout(#[from] pageferry_accel::guest::LayoutError),
 }
-
-/// The bytes of a page.
-pub(crate) type PageBytes = [u8; PAGE_LEN];
 
 impl Memory {
     pub(crate) fn new(layout: Layout) -> Result<Self, MemoryError> {

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::{Exporter, count, figure};
+use super::{Exporter, figure};
+use crate::grouped::count;
 use crate::outcome::{Outcome, Report};
 
 pub(super) struct Markdown;

@@ -12,6 +12,7 @@ use std::path::Path;
 use crate::console;
 use crate::error::Error;
 use crate::format::Format;
+use crate::grouped::group;
 use crate::outcome::Report;
 use crate::plan::Output;
 
@@ -64,22 +65,6 @@ fn figure(value: Option<f64>, digits: usize) -> String {
     if let Some(fraction) = fraction {
         grouped.push('.');
         grouped.push_str(fraction);
-    }
-    grouped
-}
-
-/// A count, thousands apart.
-pub(crate) fn count(value: u64) -> String {
-    group(&value.to_string())
-}
-
-fn group(digits: &str) -> String {
-    let mut grouped = String::with_capacity(digits.len() * 4 / 3 + 1);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
     }
     grouped
 }

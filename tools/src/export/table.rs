@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use super::{Exporter, count, figure};
+use super::{Exporter, figure};
+use crate::grouped::count;
 use crate::outcome::{Outcome, Report};
 
 /// A row a method; the best value of a column has a star, and stands out where the terminal can do that.

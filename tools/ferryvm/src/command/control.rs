@@ -1,27 +1,15 @@
 //! `ferryvm control`: asks the process of a guest something.
 
-use std::fmt;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use pageferry_engine::transport::Address;
 use pageferry_tools::console;
 
 use super::output::Form;
+use crate::control::address::ControlAddress;
 use crate::control::client::Client;
 use crate::control::{Request, Said};
 use crate::error::Error;
-
-/// Where the process of a guest is told what to do: `unix:PATH`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ControlAddress(PathBuf);
-
-/// Text that is no such place.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no place for control: write unix:PATH, it does not leave the machine")]
-pub(crate) struct NoControlAddress(String);
 
 #[derive(Debug, Args)]
 pub(crate) struct ControlArgs {
@@ -69,28 +57,5 @@ pub(crate) fn control(args: &ControlArgs) -> Result<(), Error> {
         Said::Cancelled { in_time: false } => Err(Error::TooLate),
         Said::Refused(refused) => Err(refused.into()),
         _ => Ok(()),
-    }
-}
-
-impl ControlAddress {
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl FromStr for ControlAddress {
-    type Err = NoControlAddress;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.parse() {
-            Ok(Address::Unix(path)) => Ok(Self(path)),
-            _ => Err(NoControlAddress(text.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for ControlAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unix:{}", self.0.display())
     }
 }

@@ -10,11 +10,11 @@ use pageferry_tools::live_line::LiveLine;
 use pageferry_tools::quantity::ByteRate;
 use serde_json::{Map, Value};
 
-use super::control::ControlAddress;
 use super::events::EventLines;
 use super::move_args::MoveArgs;
 use super::output::{Form, OutputArgs};
 use super::report::Moved;
+use crate::control::address::ControlAddress;
 use crate::control::client::Client;
 use crate::control::{Request, Said};
 use crate::error::Error;

@@ -3,6 +3,7 @@
 mod cli;
 pub(crate) mod control;
 mod events;
+mod guest_args;
 mod migrate;
 pub(crate) mod move_args;
 mod on_stall;

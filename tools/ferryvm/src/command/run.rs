@@ -9,9 +9,12 @@ use pageferry_tools::console;
 use pageferry_tools::live_line::LiveLine;
 use pageferry_tools::quantity::{ByteSize, Seconds};
 
-use super::cli::{GuestArgs, RunArgs};
+use clap::Args;
+
+use super::guest_args::GuestArgs;
 use super::output::Form;
 use super::report::{Moved, Report};
+use super::serve_args::ServeArgs;
 use crate::control::desk::Desk;
 use crate::dirty::DirtyKind;
 use crate::error::Error;
@@ -23,6 +26,20 @@ use crate::proof::Heartbeat;
 use crate::state::GuestKind;
 use crate::vm::{FerryError, FerryVm, ProveError, Watch};
 use crate::workload::Workload;
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) guest: GuestArgs,
+    /// How long the guest runs before it is asked for its proof [default: 10s, or with --control until it has left or is told to quit]
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) time: Option<Seconds>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// How long a proof may take: so long for any guest, and so much more a GiB.
 const PROOF_TIME: Duration = Duration::from_secs(30);

@@ -7,7 +7,7 @@ use pageferry_engine::frame::End;
 use pageferry_engine::metrics::{Metrics, MetricsServer};
 use pageferry_tools::console;
 
-use super::control::ControlAddress;
+use crate::control::address::ControlAddress;
 use crate::control::desk::Desk;
 use crate::control::server::Server;
 use crate::error::Error;

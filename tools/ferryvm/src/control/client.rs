@@ -3,8 +3,8 @@
 use std::io::{self, BufReader};
 use std::os::unix::net::UnixStream;
 
+use super::address::ControlAddress;
 use super::{Request, Said, line};
-use crate::command::control::ControlAddress;
 
 /// A connection to a process that has a guest.
 pub(crate) struct Client {

@@ -21,6 +21,7 @@
 //! migration goes on when whoever asked for it goes away. Who may write to the socket's file may do all this; it is made for its
 //! owner alone.
 
+pub(crate) mod address;
 pub(crate) mod client;
 pub(crate) mod desk;
 mod line;

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use pageferry_tools::interrupt::Cleanup;
 use serde_json::{Map, Value};
 
+use super::address::ControlAddress;
 use super::desk::{Begun, Desk};
 use super::{Answer, Kind, Refused, Request, line};
-use crate::command::control::ControlAddress;
 use crate::command::move_args::{MoveArgs, PlanError};
 use crate::journey::{Bookmark, Journey, Seen};
 

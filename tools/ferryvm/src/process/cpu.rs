@@ -9,8 +9,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::block::{Block, Failure, PROVED_PER_BEAT, Verdict};
 use crate::cpu::{Cpu, Crash};
 use crate::doorbell::{Doorbell, PROVE};
-use crate::layout::{Linear, PAGE_BYTES, PAGE_LEN};
-use crate::memory::{Memory, PageBytes};
+use crate::layout::{Linear, PAGE_BYTES, PAGE_LEN, PageBytes};
+use crate::memory::Memory;
 use crate::state::{Reader, StateError, Writer};
 use crate::workload::{Generation, PAGE_WORDS, Work};
 
