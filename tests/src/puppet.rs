@@ -126,7 +126,7 @@ impl Puppet {
         self.guest().on_load = Some(Box::new(act));
     }
 
-    /// Does something when the guest is resumed.
+    /// Does something when the guest is about to be resumed, or to refuse it.
     pub fn on_resume(&self, act: impl FnOnce() + Send + 'static) {
         self.guest().on_resume = Some(Box::new(act));
     }
@@ -206,9 +206,9 @@ impl Vm for Puppet {
     }
 
     fn resume(&mut self) -> Result<(), VmError> {
-        let mut guest = self.call("resume", Refuses::Resume)?;
-        guest.running = true;
-        guest.on_resume.take().into_iter().for_each(|act| act());
+        let act = self.guest().on_resume.take();
+        act.into_iter().for_each(|act| act());
+        self.call("resume", Refuses::Resume)?.running = true;
         Ok(())
     }
 

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use pageferry_engine::migration::{Event, Happening};
+use pageferry_engine::migration::{Event, Happening, Whereabouts};
 use pageferry_tests::proxy::{Cut, Direction, Lasting, Plan, Scope, Stream, What};
+use pageferry_tests::puppet::Refuses;
 
 use crate::law::Outcome;
 use crate::moments::{Act, Moment, Trap};
 use crate::scene::{Scene, Wire};
+
+const FOR_GOOD: Cut = Cut { scope: Scope::All, down: Lasting::Ever, ..Cut::RESET };
 
 /// How many bytes an offer has, of one connection.
 fn offer_bytes() -> u64 {
@@ -58,4 +61,28 @@ fn a_network_that_lets_nothing_but_a_handshake_through_is_given_up() {
     let error = over.here.result.unwrap_err().to_string();
     assert!(error.contains("could not be made anew within 1 s"), "{error}");
     assert!(over.proxy.connections() < 20, "{} connections", over.proxy.connections());
+}
+
+#[test]
+fn a_guest_that_the_arbiter_gave_to_an_end_that_cannot_run_it_is_not_forgotten() {
+    for is_lost in [false, true] {
+        let scene = Scene {
+            has_arbiter: true,
+            refuses: Refuses::Resume,
+            trap: is_lost.then_some(Trap { moment: Moment::Resuming, act: Act::Cut(FOR_GOOD) }),
+            ..Scene::plain("a destination that cannot run the guest", Wire::Unix)
+        };
+        let over = scene.play();
+        let (here, there) = (over.source.look().running, over.destination.look().running);
+        let guests = (over.here.guest, over.there.as_ref().map(|there| there.guest));
+        let told = format!("lost: {is_lost}, {guests:?}, {:?}", over.here.result.as_ref().err());
+        assert!(here != is_lost && !there, "{told}");
+        // The source believes the arbiter; so it is the destination that must not let the guest go.
+        let expected = if is_lost {
+            (Whereabouts::There, Some(Whereabouts::InDoubt))
+        } else {
+            (Whereabouts::Here, Some(Whereabouts::There))
+        };
+        assert_eq!(guests, expected, "{told}");
+    }
 }

@@ -16,7 +16,7 @@ use pageferry_engine::transport::{Address, Dialer, Listen, Listener, PeerLimits,
 use pageferry_tests::certificates::{Authority, security};
 use pageferry_tests::peers;
 use pageferry_tests::proxy::{self, Plan, Proxy};
-use pageferry_tests::puppet::Puppet;
+use pageferry_tests::puppet::{Puppet, Refuses};
 use pageferry_tests::watchdog::Watchdog;
 use tempfile::TempDir;
 
@@ -58,6 +58,8 @@ pub struct Scene {
     /// How long it rests between two writes.
     pub rest: Duration,
     pub max_bytes_per_s: Option<u64>,
+    /// What the destination's VMM cannot do.
+    pub refuses: Refuses,
     pub plan: Plan,
     /// What is done while the migration runs.
     pub trap: Option<Trap>,
@@ -90,6 +92,7 @@ impl Scene {
             hot_pages: 0,
             rest: Duration::from_micros(200),
             max_bytes_per_s: None,
+            refuses: Refuses::Nothing,
             plan: Plan::clean(),
             trap: None,
         }
@@ -106,6 +109,7 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let source = Puppet::running(PAGES, self.hot_pages, self.rest);
         let destination = Puppet::waiting(PAGES);
+        destination.refuse(self.refuses);
         let power = source.power();
         let (dialer, listener, proxy) = self.network(&folder);
         let proxy = Arc::new(proxy);

@@ -79,6 +79,7 @@ impl Arrival {
             listen,
             accelerators,
             outages: Outages::new(config.patience.recovery),
+            has_claimed: false,
             config,
             migration: incoming.offer().migration,
             peer: incoming.peer().cloned(),

@@ -26,7 +26,6 @@ use crate::receiver::{Confirmed, Host, Incoming, ReceiveError, Receiver};
 use crate::transport::Listen;
 use crate::vm::Vm;
 use gather::{Wanted, gather};
-use takeover::tell;
 
 /// Owned by the migration's thread.
 struct Destination {
@@ -45,6 +44,8 @@ struct Destination {
     handover: u32,
     standing: Standing,
     outages: Outages,
+    /// The arbiter has given the guest to this end, or may have.
+    has_claimed: bool,
     /// Since when the guest has stood still, as far as this end can know.
     still_since: Instant,
 }
@@ -116,7 +117,7 @@ impl Destination {
         self.handover = self.attempt;
         let (_, mut connections) = outcome.map_err(receiving)?;
         let connection = &mut connections[0];
-        self.take_over(course, connection).map_err(|error| tell(course, connection, error))
+        self.take_over(course, connection).map_err(|error| self.tell(course, connection, error))
     }
 
     /// Accepts the connections of an attempt.
@@ -165,7 +166,7 @@ impl Destination {
             return Ok(Back::Rounds(receiver));
         }
         course.halt_by(Halt::Connections(vec![Arc::clone(&connection.interrupt)]))?;
-        let heard = self.hear(course, connection).map_err(|error| tell(course, connection, error))?;
+        let heard = self.hear(course, connection).map_err(|error| self.tell(course, connection, error))?;
         match heard {
             Some(completed) => Ok(Back::Done(Box::new(completed))),
             None => {

@@ -55,7 +55,7 @@ impl Destination {
         Due::word(expected, self.config.patience.handover)
     }
 
-    /// Hears a source out that was told that the guest runs; says whether it has heard that.
+    /// Hears a source out that was told whether the guest runs; says whether it has heard that.
     fn is_heard(&self, connection: &mut Connection) -> bool {
         matches!(Message::read(connection, self.due("that it has heard so")), Ok(Message::Bye))
     }
@@ -85,10 +85,13 @@ impl Destination {
 
     fn claim_and_resume(&mut self, course: &Course) -> Result<(), MigrationError> {
         course.commit()?;
-        if let Some(arbiter) = &self.config.arbiter
-            && arbiter.claim(self.switchover(), End::Destination)? == End::Source
-        {
-            return Err(MigrationError::Arbitrated(End::Source));
+        if let Some(arbiter) = &self.config.arbiter {
+            // Where the arbiter cannot say, the claim may have been made nevertheless.
+            self.has_claimed = true;
+            self.has_claimed = arbiter.claim(self.switchover(), End::Destination)? == End::Destination;
+            if !self.has_claimed {
+                return Err(MigrationError::Arbitrated(End::Source));
+            }
         }
         self.vm.resume().map_err(MigrationError::vm("run the guest"))
     }
@@ -124,18 +127,34 @@ impl Destination {
                 Err(MigrationError::Lost { reason, within, last })
             }
             (Standing::Ready, None) => Err(MigrationError::InDoubt { reason, other: End::Source }),
-            (Standing::Ready, Some(_)) => self.run_guest(course, None),
+            (Standing::Ready, Some(_)) => self.run_guest(course, None).map_err(|error| self.doubt(error)),
         }
     }
-}
 
-/// Tells the source why the guest does not run here, so that it runs there. One that gave up itself knows, and one whose
-/// connection broke comes back.
-pub(super) fn tell(course: &Course, connection: &mut Connection, error: MigrationError) -> MigrationError {
-    // A connection that was shut since somebody cancelled can still be written to.
-    let error = course.check().err().unwrap_or(error);
-    if !error.is_connection() && !matches!(error, MigrationError::Peer { .. }) {
-        let _ = Message::Failure(error.to_string()).write(connection);
+    /// Tells the source why the guest does not run here, so that it runs there. One that gave up itself knows, and one whose
+    /// connection broke comes back.
+    pub(super) fn tell(
+        &self,
+        course: &Course,
+        connection: &mut Connection,
+        error: MigrationError,
+    ) -> MigrationError {
+        // A connection that was shut since somebody cancelled can still be written to.
+        let error = course.check().err().unwrap_or(error);
+        if error.is_connection() || matches!(error, MigrationError::Peer { .. }) {
+            return error;
+        }
+        let told = Message::Failure(error.to_string()).write(connection);
+        let is_heard = !self.has_claimed || told.is_ok() && self.is_heard(connection);
+        if is_heard { error } else { self.doubt(error) }
     }
-    error
+
+    /// A source that has not heard that the guest does not run here is told by the arbiter that it does.
+    fn doubt(&self, error: MigrationError) -> MigrationError {
+        if self.has_claimed {
+            MigrationError::InDoubt { reason: error.to_string(), other: End::Source }
+        } else {
+            error
+        }
+    }
 }

@@ -174,13 +174,12 @@ fn send_state(
 fn give(connection: &mut Connection, within: Duration) -> Result<(), MigrationError> {
     Message::Go.write(connection)?;
     let due = Due::word("that the guest runs", within);
-    match Message::read(connection, due)? {
-        Message::Running => {
-            // The destination need not wait for questions. If it does not hear this, it waits in vain, and not for long.
-            let _ = Message::Bye.write(connection);
-            Ok(())
-        }
+    let given = match Message::read(connection, due)? {
+        Message::Running => Ok(()),
         Message::Failure(reason) => Err(MigrationError::peer(End::Destination, reason)),
-        other => Err(other.out_of_turn(due.expected).into()),
-    }
+        other => return Err(other.out_of_turn(due.expected).into()),
+    };
+    // The destination need not wait for questions. If it does not hear this, it waits in vain, and not for long.
+    let _ = Message::Bye.write(connection);
+    given
 }
