@@ -70,11 +70,12 @@ impl Listener {
         timeout: Duration,
     ) -> Result<Self, AddressError> {
         let limits = PeerLimits::default();
-        let inner = pageferry_engine::transport::Listener::bind(address, security, Some(timeout), limits)?;
-        let file = match inner.address() {
-            Address::Unix(path) => Some(Cleanup::file(path.clone())),
-            Address::Tcp(_) => None,
+        // Before the file is there: an interrupt may come between. One that is there already is somebody else's.
+        let file = match address {
+            Address::Unix(path) if !path.exists() => Some(Cleanup::file(path.clone())),
+            Address::Unix(_) | Address::Tcp(_) => None,
         };
+        let inner = pageferry_engine::transport::Listener::bind(address, security, Some(timeout), limits)?;
         Ok(Self { rejections: inner.rejections(), inner, _file: file })
     }
 
