@@ -7,15 +7,17 @@ use super::row::Row;
 
 /// Where the axis begins; it ends behind the largest bar.
 const LEAST: f64 = 10_000.0;
-const WIDTH: f64 = 820.0;
+const WIDTH: f64 = 880.0;
 const LEFT: f64 = 150.0;
-const RIGHT: f64 = 200.0;
-const TOP: f64 = 62.0;
+const RIGHT: f64 = 280.0;
+const TOP: f64 = 78.0;
 const BAR: f64 = 18.0;
+/// Where text stands beside a bar.
+const BASELINE: f64 = BAR / 2.0 + 4.5;
 const STEP: f64 = 26.0;
 /// Between two patterns.
 const GAP: f64 = 18.0;
-const BELOW: f64 = 84.0;
+const BELOW: f64 = 62.0;
 
 /// Without variables, which not every reader of SVG knows.
 const STYLE: &str = "
@@ -23,6 +25,7 @@ const STYLE: &str = "
   .title { font-size: 15px; font-weight: 600; }
   .end { text-anchor: end; }
   .middle { text-anchor: middle; }
+  .value { paint-order: stroke; stroke: #ffffff; stroke-width: 4px; }
   .paper { fill: #ffffff; }
   .bar { fill: #0969da; }
   .grid { stroke: #d1d9e0; stroke-width: 1; }
@@ -30,6 +33,7 @@ const STYLE: &str = "
   text.note { fill: #bc4c00; }
   @media screen and (prefers-color-scheme: dark) {
     text { fill: #e6edf3; }
+    .value { stroke: #0d1117; }
     .paper { fill: #0d1117; }
     .bar { fill: #4493f8; }
     .grid { stroke: #3d444d; }
@@ -47,14 +51,13 @@ pub fn svg(report: &Report) -> String {
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\" \
          aria-labelledby=\"title\">\n<title id=\"title\">{title}</title>\n<style>{STYLE}</style>\n\
-         <rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n<text class=\"title\" x=\"16\" y=\"28\">{title}</text>\n",
+         <rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n<text class=\"title\" x=\"16\" y=\"26\">{title}</text>\n",
         title = title(report)
     );
     axis.draw(&mut out, bottom);
-    for (y, row) in rows(report) {
-        bar(&mut out, &axis, report, y, row);
-    }
+    rows(report).for_each(|(y, row)| bar(&mut out, &axis, y, row));
     physical_limit(&mut out, &axis, report, bottom);
+    rows(report).for_each(|(y, row)| value(&mut out, &axis, report, y, row));
     out.push_str("</svg>\n");
     out
 }
@@ -88,35 +91,31 @@ fn put(out: &mut String, element: std::fmt::Arguments<'_>) {
     out.push('\n');
 }
 
-fn bar(out: &mut String, axis: &Axis, report: &Report, y: f64, row: &Row) {
-    let end = axis.x(row.pages_per_s);
-    let middle = y + BAR / 2.0 + 4.5;
-    let times = report
-        .times_raw(row)
-        .map_or_else(String::new, |times| format!(", {}{times:.1} × raw", row.limit.at_least()));
+fn bar(out: &mut String, axis: &Axis, y: f64, row: &Row) {
+    let (begin, middle) = (LEFT - 10.0, y + BASELINE);
+    let (pattern, method) = (row.pattern, row.method);
     put(
         out,
-        format_args!(
-            "<text class=\"end\" x=\"{:.1}\" y=\"{middle:.1}\">{}, {}</text>",
-            LEFT - 10.0,
-            row.pattern,
-            row.method
-        ),
+        format_args!("<text class=\"end\" x=\"{begin:.1}\" y=\"{middle:.1}\">{pattern}, {method}</text>"),
     );
+    let width = axis.x(row.pages_per_s) - LEFT;
     put(
         out,
-        format_args!(
-            "<rect class=\"bar\" x=\"{LEFT}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR}\"/>",
-            end - LEFT
-        ),
+        format_args!("<rect class=\"bar\" x=\"{LEFT}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{BAR}\"/>"),
     );
+}
+
+/// What a bar says, behind its end, over the lines that it crosses.
+fn value(out: &mut String, axis: &Axis, report: &Report, y: f64, row: &Row) {
+    let (x, middle) = (axis.x(row.pages_per_s) + 8.0, y + BASELINE);
+    let at_least = row.limit.at_least();
+    let rate = thousands(row.pages_per_s);
+    let times = report.times_raw(row);
+    let times = times.map_or_else(String::new, |times| format!(", {at_least}{times:.1} × raw"));
     put(
         out,
         format_args!(
-            "<text x=\"{:.1}\" y=\"{middle:.1}\">{}{}{times} ({})</text>",
-            end + 8.0,
-            row.limit.at_least(),
-            thousands(row.pages_per_s),
+            "<text class=\"value\" x=\"{x:.1}\" y=\"{middle:.1}\">{at_least}{rate}{times} ({})</text>",
             row.limit
         ),
     );
@@ -187,7 +186,7 @@ impl Axis {
             format_args!(
                 "<text class=\"middle\" x=\"{:.1}\" y=\"{:.1}\">pages written by the guest a second (logarithmic); in brackets: what limits</text>",
                 LEFT + (WIDTH - LEFT - RIGHT) / 2.0,
-                bottom + 44.0
+                bottom + 42.0
             ),
         );
     }
