@@ -57,19 +57,16 @@ impl Fallbacks {
 
     /// Adds the counts of another attempt.
     pub(crate) fn absorb(&mut self, other: &Self) {
-        let more = other.fields().map(|(_, count)| count);
-        self.fields_mut().into_iter().zip(more).for_each(|(count, more)| *count += more);
+        self.named().into_iter().zip(other.fields()).for_each(|((_, count), (_, more))| *count += more);
     }
 
     /// Every reason by its field's name, with its count.
     #[must_use]
-    pub fn fields(mut self) -> [(&'static str, u64); FIELDS.len()] {
-        let mut counts = self.fields_mut().into_iter();
-        FIELDS.map(|name| (name, counts.next().map_or(0, |count| *count)))
+    pub fn fields(mut self) -> [(&'static str, u64); 14] {
+        self.named().map(|(name, count)| (name, *count))
     }
 
-    /// In the order of [`FIELDS`].
-    fn fields_mut(&mut self) -> [&mut u64; FIELDS.len()] {
+    fn named(&mut self) -> [(&'static str, &mut u64); 14] {
         let Self {
             no_baseline_pages,
             overflow_pages,
@@ -87,38 +84,20 @@ impl Fallbacks {
             readmitted_queues,
         } = self;
         [
-            no_baseline_pages,
-            overflow_pages,
-            did_not_shrink_pages,
-            page_faults_resumed,
-            page_faults_on_cpu,
-            copied_pages,
-            queue_full_requests,
-            queue_gone_requests,
-            device_failed_requests,
-            deadline_requests,
-            misdecoded_requests,
-            quarantined_queues,
-            probes,
-            readmitted_queues,
+            ("no_baseline_pages", no_baseline_pages),
+            ("overflow_pages", overflow_pages),
+            ("did_not_shrink_pages", did_not_shrink_pages),
+            ("page_faults_resumed", page_faults_resumed),
+            ("page_faults_on_cpu", page_faults_on_cpu),
+            ("copied_pages", copied_pages),
+            ("queue_full_requests", queue_full_requests),
+            ("queue_gone_requests", queue_gone_requests),
+            ("device_failed_requests", device_failed_requests),
+            ("deadline_requests", deadline_requests),
+            ("misdecoded_requests", misdecoded_requests),
+            ("quarantined_queues", quarantined_queues),
+            ("probes", probes),
+            ("readmitted_queues", readmitted_queues),
         ]
     }
 }
-
-/// The names of the fields, in their order.
-const FIELDS: [&str; 14] = [
-    "no_baseline_pages",
-    "overflow_pages",
-    "did_not_shrink_pages",
-    "page_faults_resumed",
-    "page_faults_on_cpu",
-    "copied_pages",
-    "queue_full_requests",
-    "queue_gone_requests",
-    "device_failed_requests",
-    "deadline_requests",
-    "misdecoded_requests",
-    "quarantined_queues",
-    "probes",
-    "readmitted_queues",
-];

@@ -2,8 +2,7 @@
 
 use pageferry_accel::run::Run;
 
-use crate::dirty::PackedPages;
-use crate::dirty::masks;
+use crate::dirty::{PackedPages, masks};
 use crate::regions::Regions;
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 

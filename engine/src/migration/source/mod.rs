@@ -158,9 +158,10 @@ impl Source {
 
     /// Rounds until what is left fits the downtime; says which downtime is expected.
     fn rounds(&mut self, course: &Course, sender: &mut Sender) -> Result<Duration, MigrationError> {
+        course.round(self.rounds, self.pending.count(), self.convergence.estimate());
         loop {
             course.check()?;
-            let seen = self.round(course, sender)?;
+            let seen = self.round(sender)?;
             let next = self.convergence.after_round(&seen);
             course.round(self.rounds, seen.left_pages, self.convergence.estimate());
             course.tell(Happening::Round);
@@ -174,11 +175,9 @@ impl Source {
     }
 
     /// Sends what is pending, and collects what was written meanwhile.
-    fn round(&mut self, course: &Course, sender: &mut Sender) -> Result<RoundSeen, MigrationError> {
+    fn round(&mut self, sender: &mut Sender) -> Result<RoundSeen, MigrationError> {
         let watch = sender.watch();
         let (begun, before) = (Instant::now(), watch.wire_bytes());
-        let pages = self.pending.count();
-        course.round(self.rounds, pages, self.convergence.estimate());
         let report = self.send(sender)?;
         let took = begun.elapsed();
         let barrier = sender.last_barrier();
@@ -187,7 +186,7 @@ impl Source {
         let collected = self.collected;
         self.collect()?;
         Ok(RoundSeen {
-            pages,
+            pages: report.pages,
             zero_pages: report.zero_pages,
             wire_bytes: watch.wire_bytes() - before,
             took,

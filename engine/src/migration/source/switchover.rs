@@ -45,7 +45,6 @@ impl Source {
         let since = Instant::now();
         self.pause()?;
         self.collect()?;
-        course.round(self.rounds, self.pending.count(), self.convergence.estimate());
         self.send(sender)?;
         course.round(self.rounds, 0, self.convergence.estimate());
         let state = self.vm.save_state().map_err(MigrationError::vm("save the state of its devices"))?;
