@@ -174,9 +174,14 @@ fn a_source_that_says_something_else_than_the_state_is_told_so_and_the_guest_is_
         (Word::State.with(&[1; 3]), "load the state"),
         (vec![0xee; 40], "no message"),
     ];
+    assert_refused(wrong, Line::send_all);
+}
+
+/// Says each of these after what `begin` says: the guest is not run, the source is told, and the error has the words.
+fn assert_refused<const N: usize>(wrong: [(Vec<u8>, &'static str); N], begin: fn(&Line) -> UnixStream) {
     at_once(wrong, |(bytes, words)| {
         let over = meet(words, move |line| {
-            let mut stream = line.send_all();
+            let mut stream = begin(line);
             stream.write_all(&bytes).unwrap();
             let heard = hear(&mut stream);
             let gave_up = words == "it rains" && heard.is_none();
@@ -199,17 +204,7 @@ fn a_destination_that_is_ready_runs_the_guest_on_go_alone() {
         (Word::Go.with(b"now"), "no message"),
         (Word::Go.announcing(1 << 20), "1024 are taken here"),
     ];
-    at_once(wrong, |(bytes, words)| {
-        let over = meet(words, move |line| {
-            let mut stream = line.hand_over();
-            stream.write_all(&bytes).unwrap();
-            let heard = hear(&mut stream);
-            let gave_up = words == "it rains" && heard.is_none();
-            assert!(gave_up || matches!(heard, Some((Word::Failure, _))), "{words}: {heard:?}");
-        });
-        let error = over.assert_not_run(words);
-        assert!(error.contains(words), "{words}: {error}");
-    });
+    assert_refused(wrong, Line::hand_over);
 }
 
 #[test]
