@@ -64,8 +64,8 @@ pub struct Trap {
     pub act: Act,
 }
 
-/// How long the source's word is held up, so that it is lost when the network fails.
-const HELD_UP: Duration = Duration::from_millis(100);
+/// How long the source's word is held up at most, so that it is lost when the network fails.
+const HELD_UP: Duration = Duration::from_secs(5);
 
 impl Act {
     /// All that a network does to whole connections.
@@ -124,25 +124,26 @@ impl Trap {
     }
 }
 
-/// Holds the source's word up, and has the network fail when the destination's is through.
+/// Holds the source's word up, and has the network fail once it has been said.
 fn hold_up(proxy: Arc<Proxy>, spring: impl FnOnce()) -> impl FnOnce() {
     let (direction, scope, lasting) = (Some(Direction::Up), Scope::All, Lasting::For(HELD_UP));
     proxy.stall_now(Stall { direction, scope, lasting });
-    let before = heard(&proxy);
+    let before = said(&proxy);
     move || {
         let until = Instant::now() + HELD_UP;
-        while heard(&proxy) == before && Instant::now() < until {
+        while said(&proxy) == before && Instant::now() < until {
             thread::sleep(Duration::from_millis(1));
         }
-        thread::sleep(HELD_UP / 10);
+        // What comes next is to last as long as it says, and no longer. It is there before a stalled stream looks again.
+        proxy.restore();
         spring();
     }
 }
 
-/// How much the source was told.
-fn heard(proxy: &Proxy) -> u64 {
-    let down = |connection| Stream { connection, direction: Direction::Down };
-    (0..proxy.connections()).map(|connection| proxy.flow(down(connection)).forwarded).sum()
+/// How much the source has said, whether or not it got through.
+fn said(proxy: &Proxy) -> u64 {
+    let up = |connection| Stream { connection, direction: Direction::Up };
+    (0..proxy.connections()).map(|connection| proxy.flow(up(connection)).read).sum()
 }
 
 fn on(
