@@ -1,6 +1,32 @@
-//! Which method a request is encoded with.
+//! Which way pages go: by which method, on which accelerator.
+//!
+//! A [`Selector`] is what the user asks for: one method, several in turn, or the one that fits best. The latter is
+//! [`Adaptive`]: for every region of guest memory it knows what each way costs there (`evidence`, `way`), what the link
+//! (`link`), the sender's threads (`host`) and the destination (`destination`) can do, and what the time of each of them is worth
+//! (`prices`); now and then it looks again (`probes`). Everything that it is shown and decides can be watched (`trace`), and
+//! replayed.
+
+mod adaptive;
+mod destination;
+mod evidence;
+mod host;
+mod link;
+mod prices;
+mod probes;
+mod terms;
+#[cfg(all(test, not(loom)))]
+mod tests;
+mod trace;
+mod way;
 
 use pageferry_accel::method::Method;
+
+pub use adaptive::{Adaptive, Choice, Observation, Piece, SelectorCounts};
+pub use destination::Decoded;
+pub use link::Stretch;
+pub use terms::{LaneTerms, REGION_BYTES, Terms};
+pub use trace::{Decision, Event, Reason, Seen, Tracer};
+pub use way::Way;
 
 /// Picks the method of every request.
 #[derive(Clone, Debug, PartialEq, Eq)]

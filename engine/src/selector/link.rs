@@ -1,0 +1,135 @@
+//! How many bytes a second the link takes, as far as it was seen to be full.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What the sender's two threads did in a stretch of time, some milliseconds long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stretch {
+    /// How long it was.
+    pub wall: Duration,
+    /// How long the poller waited for the link: for room in a socket, or for a limit on bytes a second.
+    pub blocked: Duration,
+    /// How long the migration thread waited for a queue, or a request, to be free.
+    pub waited: Duration,
+    /// Bytes on the wire.
+    pub bytes: u64,
+    /// Requests that were sent.
+    pub requests: u64,
+    /// The poller's CPU time.
+    pub poller_cpu: Duration,
+    /// The whole sender's CPU time.
+    pub cpu: Duration,
+}
+
+/// The link's rate, estimated.
+///
+/// A stretch in which the poller mostly waited for the link shows the link's rate; one in which it did not, only that the
+/// link takes as much. What was seen counts for some seconds: a destination that falls behind looks like a slow link for as
+/// long as it does, and the highest rate of that time is what tells the two apart.
+#[derive(Clone, Debug)]
+pub(super) struct LinkRate {
+    /// What the user allows, bytes a second.
+    limit: Option<f32>,
+    /// The highest rates that were seen in the last spans of time, the present one first.
+    seen: [Option<f32>; SPANS],
+    /// How much of the present span is over.
+    passed: Duration,
+}
+
+const SPANS: usize = 4;
+const SPAN: Duration = Duration::from_millis(500);
+
+/// Waiting for so large a share of a stretch is a full link.
+const FULL: f64 = 0.5;
+
+impl LinkRate {
+    pub(super) fn new(limit: Option<u64>) -> Self {
+        Self { limit: limit.map(|limit| limit as f32), seen: [None; SPANS], passed: Duration::ZERO }
+    }
+
+    pub(super) fn observe(&mut self, stretch: &Stretch) {
+        let wall = stretch.wall.as_secs_f64();
+        if wall <= 0.0 {
+            return;
+        }
+        self.passed += stretch.wall;
+        if self.passed >= SPAN {
+            self.passed = Duration::ZERO;
+            // With nothing seen since, the rate is not forgotten, but what was seen before is.
+            if self.seen[0].is_some() {
+                self.seen.rotate_right(1);
+                self.seen[0] = None;
+            }
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "a rate needs no more than seven digits")]
+        let rate = (stretch.bytes as f64 / wall) as f32;
+        let known = self.seen.iter().flatten().copied().reduce(f32::max);
+        let is_full = stretch.blocked.as_secs_f64() > FULL * wall;
+        if is_full || known.is_some_and(|known| rate > known) {
+            self.seen[0] = Some(self.seen[0].unwrap_or(0.0).max(rate));
+        }
+    }
+
+    /// Nanoseconds of the link that a byte takes; 0 as long as it was never seen full.
+    pub(super) fn ns_per_byte(&self) -> f32 {
+        let seen = self.seen.iter().flatten().copied().reduce(f32::max);
+        let rate = match (seen, self.limit) {
+            (Some(seen), Some(limit)) => Some(seen.min(limit)),
+            (seen, limit) => seen.or(limit),
+        };
+        rate.map_or(0.0, |rate| 1e9 / rate.max(1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stretch(blocked_ms: u64, bytes: u64) -> Stretch {
+        let (wall, blocked) = (Duration::from_millis(20), Duration::from_millis(blocked_ms));
+        Stretch { wall, blocked, bytes, ..Stretch::default() }
+    }
+
+    fn rate(link: &LinkRate) -> f32 {
+        1e9 / link.ns_per_byte()
+    }
+
+    #[test]
+    fn a_link_that_never_was_full_costs_nothing_and_one_that_was_has_its_rate() {
+        let mut link = LinkRate::new(None);
+        link.observe(&stretch(2, 2_500_000));
+        assert_eq!(link.ns_per_byte(), 0.0);
+        link.observe(&stretch(18, 2_500_000));
+        assert!((rate(&link) - 125e6).abs() < 100.0, "{}", rate(&link));
+    }
+
+    #[test]
+    fn a_destination_that_falls_behind_for_a_while_is_no_slow_link() {
+        let mut link = LinkRate::new(None);
+        link.observe(&stretch(18, 2_500_000));
+        for _ in 0..20 {
+            link.observe(&stretch(19, 200_000));
+        }
+        assert!(rate(&link) > 124e6, "{}", rate(&link));
+    }
+
+    #[test]
+    fn a_link_that_became_slow_is_believed_after_two_seconds() {
+        let mut link = LinkRate::new(None);
+        link.observe(&stretch(18, 2_500_000));
+        for _ in 0..130 {
+            link.observe(&stretch(19, 200_000));
+        }
+        assert!((rate(&link) - 10e6).abs() < 100.0, "{}", rate(&link));
+    }
+
+    #[test]
+    fn a_limit_is_the_rate_until_the_link_turns_out_to_be_slower() {
+        let mut link = LinkRate::new(Some(50_000_000));
+        assert_eq!(rate(&link), 50e6);
+        link.observe(&stretch(18, 200_000));
+        assert!((rate(&link) - 10e6).abs() < 100.0, "{}", rate(&link));
+    }
+}
