@@ -9,6 +9,7 @@ pub mod baseline;
 pub mod checksum;
 pub mod codec;
 pub mod cpu;
+pub mod cpu_time;
 pub mod dma;
 pub mod doorbell;
 pub mod fleet;

@@ -51,6 +51,12 @@ pub trait Queue: Send + Sync {
     /// has requests in flight.
     fn rings(&self) -> bool;
 
+    /// Whether threads of its own do the work, and state in each request what CPU time it took them. Any other queue takes
+    /// the time of those who submit and poll.
+    fn has_threads(&self) -> bool {
+        false
+    }
+
     /// The NUMA node of the device, where that is known: requests for memory of that node come here first.
     fn numa_node(&self) -> Option<u32> {
         None

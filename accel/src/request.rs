@@ -1,7 +1,7 @@
 //! A request: the unit of work of one device, recycled through the pool.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::baseline::Baseline;
 use crate::checksum::ChecksumKind;
@@ -40,12 +40,21 @@ pub struct Request {
     pub checksum: u32,
     /// Pages that went another way than `method`, by reason.
     pub detours: Detours,
+    /// Which accelerator is to have it before all others, by its place in the order of preference.
+    pub preferred: usize,
     /// How many devices failed on it.
     pub attempts: usize,
     /// Whether a queue in quarantine has it, to show that it works again.
     pub probe: bool,
     /// When a queue took it.
     pub submitted: Instant,
+    /// Which accelerator brought it back, by its place in the order of preference.
+    pub lane: usize,
+    /// CPU time of this host that the accelerator which brought it back took for it.
+    pub cpu: Duration,
+    /// The share of that accelerator it took: how long it was there, over the number of requests that were there with it when
+    /// it came back. What no request falls below is one over the accelerator's throughput (Little's law).
+    pub occupancy: Duration,
 }
 
 /// Which way the bytes of a request go.
@@ -195,9 +204,13 @@ impl Request {
             checksum_kind: ChecksumKind::None,
             checksum: 0,
             detours: Detours::default(),
+            preferred: 0,
             attempts: 0,
             probe: false,
             submitted: Instant::now(),
+            lane: 0,
+            cpu: Duration::ZERO,
+            occupancy: Duration::ZERO,
         }
     }
 
@@ -249,7 +262,11 @@ impl Request {
         self.checksum_kind = ChecksumKind::None;
         self.checksum = 0;
         self.detours = Detours::default();
+        self.preferred = 0;
         self.attempts = 0;
+        self.lane = 0;
+        self.cpu = Duration::ZERO;
+        self.occupancy = Duration::ZERO;
     }
 
     /// How many pages it has.

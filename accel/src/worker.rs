@@ -8,6 +8,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 
 use crate::baseline::Baseline;
+use crate::cpu_time;
 use crate::doorbell::Doorbell;
 use crate::queue::{Completion, Failure, OpenError, Queue, RefusalReason, Refused};
 use crate::request::Request;
@@ -68,6 +69,10 @@ impl Queue for Worker {
     fn rings(&self) -> bool {
         true
     }
+
+    fn has_threads(&self) -> bool {
+        true
+    }
 }
 
 impl Drop for Worker {
@@ -94,12 +99,14 @@ struct Desk {
 impl Desk {
     fn work(mut self, requests: &Receiver<Box<Request>>, completed: &Sender<Completion>) {
         for mut request in requests {
+            let begun = cpu_time::of_this_thread();
             // Work that panics must not take the request with it, and with it the migration.
             let result = catch_unwind(AssertUnwindSafe(|| (self.work)(&mut request))).unwrap_or_else(|_| {
                 // Whether the baselines are still the old ones or already the new ones, nobody knows.
                 request.baselines.iter_mut().flatten().for_each(Baseline::forget);
                 Err(Failure::Device { device: self.name.into(), status: "the worker panicked".into() })
             });
+            request.cpu = cpu_time::of_this_thread().saturating_sub(begun);
             if completed.send(Completion { request, result }).is_err() {
                 return;
             }
@@ -110,6 +117,8 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::units::{PageCount, PageSize};
 
@@ -147,6 +156,30 @@ mod tests {
                 _ => assert_eq!(result, Ok(())),
             }
         }
+    }
+
+    #[test]
+    fn a_request_states_the_cpu_time_that_was_worked_on_it_and_none_that_was_slept() {
+        const WORKED: Duration = Duration::from_millis(20);
+        let work = |request: &mut Request| {
+            let begun = cpu_time::of_this_thread();
+            while request.sequence == 1 && cpu_time::of_this_thread() - begun < WORKED {}
+            thread::sleep(WORKED);
+            assert!(request.sequence != 2, "on purpose");
+            Ok(())
+        };
+        let (worker, doorbell) = start(2, Box::new(work));
+        let spent = [0, 1, 2].map(|sequence| {
+            let seen = doorbell.count();
+            worker.submit(request(sequence)).unwrap();
+            doorbell.wait(seen);
+            let mut completions = Vec::new();
+            worker.poll(&mut completions);
+            completions.pop().unwrap().request.cpu
+        });
+        let [slept, worked, panicked] = spent;
+        assert!(slept > Duration::ZERO && slept < WORKED && worked >= WORKED, "{spent:?}");
+        assert!(panicked > Duration::ZERO, "{spent:?}");
     }
 
     #[test]

@@ -210,6 +210,10 @@ impl Queue for FlakyQueue {
     fn rings(&self) -> bool {
         self.shared.plan.completing == Completing::Ringing
     }
+
+    fn has_threads(&self) -> bool {
+        self.shared.inner.has_threads()
+    }
 }
 
 impl Drop for FlakyQueue {

@@ -1,6 +1,6 @@
 //! One accelerator and its queues: in which order they are tried, and which of them are left out.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pageferry_accel::codec::deflate::Window;
 use pageferry_accel::method::{Method, MethodSet};
@@ -10,6 +10,7 @@ use pageferry_accel::queue::{
 use pageferry_accel::request::{Direction, Request};
 
 use super::health::{Admission, Health};
+use super::meter::Meter;
 use super::order::Order;
 use super::tally::Tally;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -25,6 +26,7 @@ pub(super) struct Lane {
     /// For each group of the order, which queue is tried first for the next request.
     turns: Vec<AtomicUsize>,
     rings: bool,
+    meter: Meter,
     requests: AtomicU64,
     pages: AtomicU64,
 }
@@ -62,6 +64,7 @@ impl Lane {
             provenance: accelerator.provenance(),
             capabilities: within(attachment.deflate_window, accelerator.capabilities()),
             rings: queues.iter().all(|queue| queue.rings()),
+            meter: Meter::new(queues.iter().all(|queue| queue.has_threads())),
             turns: (0..order.groups()).map(|_| AtomicUsize::new(0)).collect(),
             order,
             requests: AtomicU64::new(0),
@@ -100,6 +103,7 @@ impl Lane {
         let group = self.order.group(node);
         let turn = self.turns[group].fetch_add(1, Relaxed);
         let mut reason = Reason::Gone;
+        self.meter.offering();
         for queue in self.order.queues(group, turn) {
             let station = &self.stations[queue];
             let admission = station.health.admit(Instant::now);
@@ -107,7 +111,7 @@ impl Lane {
                 reason = reason.min(Reason::Quarantined);
                 continue;
             }
-            match station.offer(request, admission == Admission::Probe, tally) {
+            match station.offer(request, admission == Admission::Probe, &self.meter, tally) {
                 Ok(()) => return Ok(()),
                 Err(declined) => {
                     request = declined.request;
@@ -115,6 +119,7 @@ impl Lane {
                 }
             }
         }
+        self.meter.declined();
         Err(Declined { request, reason })
     }
 
@@ -122,8 +127,9 @@ impl Lane {
     pub(super) fn force(&self, mut request: Box<Request>, tally: &Tally) -> Result<(), Declined> {
         let turn = self.turns[0].fetch_add(1, Relaxed);
         let mut reason = Reason::Gone;
+        self.meter.offering();
         for queue in self.order.queues(0, turn) {
-            match self.stations[queue].offer(request, false, tally) {
+            match self.stations[queue].offer(request, false, &self.meter, tally) {
                 Ok(()) => return Ok(()),
                 Err(declined) => {
                     request = declined.request;
@@ -131,6 +137,7 @@ impl Lane {
                 }
             }
         }
+        self.meter.declined();
         Err(Declined { request, reason })
     }
 
@@ -148,8 +155,9 @@ impl Lane {
     pub(super) fn poll(&self, completions: &mut Vec<Completion>, tally: &Tally) {
         let (mut requests, mut pages) = (0, 0);
         for station in &self.stations {
-            let before = completions.len();
+            let (before, watch) = (completions.len(), self.meter.start());
             station.queue.poll(completions);
+            self.meter.polled(&mut completions[before..], &watch);
             for completion in &completions[before..] {
                 let probe = completion.request.probe;
                 let change = match &completion.result {
@@ -187,14 +195,26 @@ fn within(window: Window, capabilities: Capabilities) -> Capabilities {
 }
 
 impl Station {
-    fn offer(&self, mut request: Box<Request>, probe: bool, tally: &Tally) -> Result<(), Declined> {
+    fn offer(
+        &self,
+        mut request: Box<Request>,
+        probe: bool,
+        meter: &Meter,
+        tally: &Tally,
+    ) -> Result<(), Declined> {
         request.probe = probe;
+        // What another one took for it and failed is not this one's.
+        request.cpu = Duration::ZERO;
+        let (method, watch) = (request.method, meter.start());
         let offered = self.queue.submit(request);
         let refusal = offered.as_ref().err().map(|refused| refused.reason);
         if probe && refusal != Some(RefusalReason::Full) {
             tally.probed();
         }
-        let Err(refused) = offered else { return Ok(()) };
+        let Err(refused) = offered else {
+            meter.submitted(method, &watch);
+            return Ok(());
+        };
         tally.refused(refused.reason);
         tally.changed(self.health.refused(refused.reason, probe, Instant::now));
         let reason = match refused.reason {

@@ -3,6 +3,7 @@
 
 mod health;
 mod lane;
+mod meter;
 mod order;
 mod tally;
 #[cfg(all(test, not(loom)))]
@@ -102,31 +103,41 @@ impl Dispatcher {
         self.lanes.iter().filter(move |lane| lane.can(method, direction))
     }
 
-    /// The accelerators that a request has still before it: it goes past as many as it failed on, but not past the
-    /// last that could take it.
-    fn ahead(&self, request: &Request) -> &[Lane] {
-        let able = |&lane: &usize| self.lanes[lane].can(request.method, request.direction);
-        let mut able = (0..self.lanes.len()).filter(able);
-        let last = able.clone().next_back();
-        able.nth(request.attempts).or(last).map_or(&[], |first| &self.lanes[first..])
+    /// The accelerators that can take a request, by their places in the order of preference: the one that it prefers, then
+    /// the others.
+    fn walk<'a>(&'a self, request: &Request) -> impl DoubleEndedIterator<Item = usize> + Clone + use<'a> {
+        let Request { method, direction, preferred, .. } = *request;
+        let first = (preferred < self.lanes.len()).then_some(preferred);
+        let others = (0..self.lanes.len()).filter(move |&lane| lane != preferred);
+        first.into_iter().chain(others).filter(move |&lane| self.lanes[lane].can(method, direction))
+    }
+
+    /// Those that a request has still before it: it goes past as many as it failed on, but not past the last that could
+    /// take it.
+    fn ahead<'a>(&'a self, request: &Request) -> impl DoubleEndedIterator<Item = &'a Lane> + Clone + use<'a> {
+        let mut ahead = self.walk(request);
+        let last = ahead.clone().count().saturating_sub(1);
+        if let Some(passed) = request.attempts.min(last).checked_sub(1) {
+            ahead.nth(passed);
+        }
+        ahead.map(|lane| &self.lanes[lane])
     }
 
     /// Hands a request to a queue, or back if no queue that could take it has room.
     ///
-    /// A request that failed before goes past as many accelerators, but not past the last. Queues in quarantine get it
+    /// It is offered to the accelerator that it prefers, then to the others in the order of preference. A request that failed before goes past as many accelerators, but not past the last. Queues in quarantine get it
     /// only to be probed, or if there are no others.
     ///
     /// # Errors
     /// [`Refused`] is [`RefusalReason::Gone`] if every such queue is, and will never take it.
     pub(crate) fn submit(&self, mut request: Box<Request>) -> Result<(), Refused> {
-        let (method, direction) = (request.method, request.direction);
         let node =
             self.nodes.as_ref().zip(request.runs.first()).and_then(|(ram, run)| ram.numa_node(run.first));
         let lanes = self.ahead(&request);
         let mut reason = Reason::Gone;
         // Counted before it is there, so that a poller never sees it completed and not yet in flight.
         self.in_flight.all.fetch_add(1, Relaxed);
-        for lane in lanes.iter().filter(|lane| lane.can(method, direction)) {
+        for lane in lanes.clone() {
             let submitted = self.hand_to(lane, || lane.submit(request, node, &self.tally));
             let Err(declined) = submitted else { return Ok(()) };
             request = declined.request;
@@ -134,7 +145,7 @@ impl Dispatcher {
         }
         if reason == Reason::Quarantined {
             // Nothing else is there to wait for. The last accelerator is the one to fall back on.
-            for lane in lanes.iter().rev().filter(|lane| lane.can(method, direction)) {
+            for lane in lanes.rev() {
                 let forced = self.hand_to(lane, || lane.force(request, &self.tally));
                 let Err(declined) = forced else { return Ok(()) };
                 request = declined.request;
@@ -221,6 +232,7 @@ impl Dispatcher {
                 self.in_flight.silent.fetch_sub(found.len(), Relaxed);
             }
             for Completion { request, result } in found {
+                request.lane = index;
                 if let Err(failure) = result {
                     request.attempts = self.attempts_after(failure, index, request);
                 }
@@ -237,11 +249,11 @@ impl Dispatcher {
         let next = request.attempts + 1;
         match failure {
             Failure::Corrupt { .. } | Failure::ChecksumMismatch { .. } => {
-                let behind = &self.lanes[lane + 1..];
-                if behind.iter().any(|lane| lane.can(request.method, request.direction)) {
-                    next.max(accelerators - 1)
-                } else {
+                let judges = [self.walk(request).next_back(), self.walk(request).max()];
+                if judges.contains(&Some(lane)) {
                     accelerators + LAST_RESORT_RETRIES
+                } else {
+                    next.max(accelerators - 1)
                 }
             }
             // No page of the guest is safe any more, whoever decodes it again.

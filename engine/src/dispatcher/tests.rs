@@ -128,15 +128,17 @@ impl Queue for Handle {
     }
 }
 
-fn open(devices: &[&Arc<Device>]) -> Dispatcher {
+fn attachment() -> Attachment {
     let memory = AnonymousMemory::new(&[(Gpa(0), 4096)]).unwrap();
     let ram = Arc::new(GuestRam::new(Arc::new(memory), PageSize::Kib4).unwrap());
     let payloads = Arc::new(Arena::new(1, 4096).unwrap());
     let (doorbell, max_pages, baselines) = (Arc::default(), PageCount(1), None);
-    let attachment =
-        Attachment { ram, doorbell, max_pages, payloads, baselines, deflate_window: Window::Kib32 };
+    Attachment { ram, doorbell, max_pages, payloads, baselines, deflate_window: Window::Kib32 }
+}
+
+fn open(devices: &[&Arc<Device>]) -> Dispatcher {
     let devices: Vec<_> = devices.iter().map(|&device| Arc::clone(device) as _).collect();
-    Dispatcher::open(&devices, &attachment).unwrap()
+    Dispatcher::open(&devices, &attachment()).unwrap()
 }
 
 fn request() -> Box<Request> {
@@ -272,4 +274,103 @@ fn requests_go_to_queues_next_to_their_pages_and_to_others_when_those_are_full()
     [1, 3].into_iter().for_each(|queue| device.queue(queue, Manner::Works));
     assert!((0..4).all(|_| submit(None)));
     assert_eq!(device.offered(), [3, 8, 3, 8]);
+}
+
+/// A request that is to begin with this accelerator.
+fn preferring(lane: usize) -> Box<Request> {
+    Box::new(Request { preferred: lane, ..*request() })
+}
+
+#[test]
+fn a_request_begins_with_the_accelerator_that_it_prefers_and_says_which_one_had_it() {
+    let devices = [Manner::Works; 3].map(Device::of_one_queue);
+    let dispatcher = open(&devices.each_ref());
+    for (preferred, taken_by) in [(0, 0), (1, 1), (2, 2), (3, 0), (usize::MAX, 0)] {
+        let completion = round_trip(&dispatcher, preferring(preferred));
+        assert_eq!(completion.request.lane, taken_by, "{preferred} was preferred");
+    }
+    assert_eq!(devices.map(|device| device.offered()), [[3], [1], [1]]);
+}
+
+#[test]
+fn a_request_goes_from_the_accelerator_that_it_prefers_to_the_others_in_their_order() {
+    let devices = [Manner::Works; 3].map(Device::of_one_queue);
+    let dispatcher = open(&devices.each_ref());
+    for (full, taken_by) in [(&[1][..], 0), (&[1, 0], 2), (&[0, 2], 1)] {
+        let manner = |lane| if full.contains(&lane) { Manner::IsFull } else { Manner::Works };
+        (0..3).for_each(|lane| devices[lane].queue(0, manner(lane)));
+        assert_eq!(round_trip(&dispatcher, preferring(1)).request.lane, taken_by, "{full:?} are full");
+    }
+    devices.iter().for_each(|device| device.queue(0, Manner::IsFull));
+    assert_eq!(dispatcher.submit(preferring(1)).unwrap_err().reason, RefusalReason::Full);
+}
+
+#[test]
+fn a_failed_request_goes_past_as_many_as_it_failed_on_from_the_one_that_it_prefers_on() {
+    let devices = [Manner::IsLate; 3].map(Device::of_one_queue);
+    let dispatcher = open(&devices.each_ref());
+    let (mut request, mut lanes) = (preferring(1), Vec::new());
+    while !dispatcher.is_exhausted(&request) {
+        let completion = round_trip(&dispatcher, request);
+        assert!(completion.result.is_err());
+        request = completion.request;
+        lanes.push(request.lane);
+    }
+    assert_eq!(lanes, [1, 0, 2, 2, 2], "and never past the last");
+    request.reset(Direction::Encode);
+    assert_eq!(round_trip(&dispatcher, request).request.lane, 0, "it prefers none any more");
+}
+
+#[test]
+fn the_last_accelerator_judges_what_does_not_decode_wherever_a_request_began() {
+    let devices = [Manner::Misdecodes; 3].map(Device::of_one_queue);
+    let dispatcher = open(&devices.each_ref());
+    for (preferred, judged_by) in [(0, &[0, 2][..]), (1, &[1, 2]), (2, &[2])] {
+        let mut request = Box::new(Request { direction: Direction::Decode, ..*preferring(preferred) });
+        let mut lanes = Vec::new();
+        while !dispatcher.is_exhausted(&request) {
+            request = round_trip(&dispatcher, request).request;
+            lanes.push(request.lane);
+        }
+        assert_eq!(lanes, judged_by, "{preferred} was preferred");
+    }
+}
+
+#[test]
+fn an_accelerator_that_cannot_run_the_method_is_preferred_in_vain() {
+    let [able, unable] = [Manner::Works; 2].map(Device::of_one_queue);
+    let attached: [Arc<dyn Accelerator>; 2] = [able.clone(), Arc::new(OnlyRaw(unable.clone()))];
+    let dispatcher = Dispatcher::open(&attached, &attachment()).unwrap();
+    let of = |method| Box::new(Request { method, ..*preferring(1) });
+    assert_eq!(round_trip(&dispatcher, of(Method::Zstd)).request.lane, 0);
+    assert_eq!(round_trip(&dispatcher, of(Method::Raw)).request.lane, 1);
+    able.queue(0, Manner::IsLate);
+    let mut request = of(Method::Zstd);
+    let failed = (0..).find(|_| {
+        request = round_trip(&dispatcher, std::mem::replace(&mut request, preferring(0))).request;
+        dispatcher.is_exhausted(&request)
+    });
+    assert_eq!((failed, unable.offered()), (Some(LAST_RESORT_RETRIES), vec![1]));
+}
+
+/// A device that does no more than send pages as they are.
+struct OnlyRaw(Arc<Device>);
+
+impl Accelerator for OnlyRaw {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let methods = MethodSet::of(&[Method::Raw]);
+        Capabilities { encode: methods, decode: methods, ..self.0.capabilities() }
+    }
+
+    fn provenance(&self) -> Provenance {
+        self.0.provenance()
+    }
+
+    fn open(&self, attachment: &Attachment) -> Result<Vec<Box<dyn Queue>>, OpenError> {
+        self.0.open(attachment)
+    }
 }

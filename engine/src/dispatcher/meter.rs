@@ -1,0 +1,151 @@
+//! What the requests of one accelerator cost this host, and how busy they keep it.
+
+use std::time::{Duration, Instant};
+
+use pageferry_accel::method::Method;
+use pageferry_accel::queue::Completion;
+
+use crate::sync::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// Measured by those who submit to an accelerator and the one who polls it.
+#[derive(Debug)]
+pub(super) struct Meter {
+    /// Whether its threads state the CPU time themselves. Else submitting and polling is what a request costs.
+    has_threads: bool,
+    in_flight: AtomicUsize,
+    /// By method, as they are on the wire.
+    submissions: [Submissions; Method::ALL.len()],
+}
+
+/// How long it took to hand requests over. What one costs depends on its method, so these are kept apart.
+#[derive(Debug)]
+struct Submissions {
+    count: AtomicU64,
+    nanoseconds: AtomicU64,
+}
+
+/// Started before something that may be a request's cost.
+pub(super) struct Watch(Option<Instant>);
+
+impl Meter {
+    pub(super) fn new(has_threads: bool) -> Self {
+        let none = |_| Submissions { count: AtomicU64::new(0), nanoseconds: AtomicU64::new(0) };
+        Self { has_threads, in_flight: AtomicUsize::new(0), submissions: Method::ALL.map(none) }
+    }
+
+    /// Counts a request that is about to be offered: before, so that it is never polled and not yet in flight.
+    pub(super) fn offering(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a request that was offered and not taken.
+    pub(super) fn declined(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// Looks at the clock, unless that would be for nothing.
+    pub(super) fn start(&self) -> Watch {
+        Watch((!self.has_threads).then(Instant::now))
+    }
+
+    /// A queue took a request in the time since then.
+    pub(super) fn submitted(&self, method: Method, since: &Watch) {
+        if let Watch(Some(begun)) = since {
+            let Submissions { count, nanoseconds } = &self.submissions[usize::from(method.to_wire())];
+            nanoseconds.fetch_add(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX), Relaxed);
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A queue brought these back in the time since then: states in each what it cost, and its share of the accelerator.
+    pub(super) fn polled(&self, found: &mut [Completion], since: &Watch) {
+        if found.is_empty() {
+            return;
+        }
+        let (now, came_back) = (Instant::now(), found.len());
+        let in_flight = self.in_flight.fetch_sub(came_back, Relaxed);
+        let share = |time: Duration, of: usize| time / u32::try_from(of.max(1)).unwrap_or(u32::MAX);
+        let Watch(begun) = since;
+        let polling = begun.map(|begun| share(now.saturating_duration_since(begun), came_back));
+        for Completion { request, .. } in found {
+            if let Some(polling) = polling {
+                request.cpu = polling + self.submission(request.method);
+            }
+            request.occupancy = share(now.saturating_duration_since(request.submitted), in_flight);
+        }
+    }
+
+    /// How long it takes to hand over a request of this method, on average.
+    fn submission(&self, method: Method) -> Duration {
+        let Submissions { count, nanoseconds } = &self.submissions[usize::from(method.to_wire())];
+        Duration::from_nanos(nanoseconds.load(Relaxed) / count.load(Relaxed).max(1))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use pageferry_accel::request::Request;
+    use pageferry_accel::units::{PageCount, PageSize};
+
+    use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    /// Requests that were submitted so long ago.
+    fn back(ago: &[Duration]) -> Vec<Completion> {
+        let mut request = |&ago: &Duration| {
+            let mut request = Box::new(Request::with_capacity(PageCount(1), PageSize::Kib4));
+            request.submitted = Instant::now().checked_sub(ago).expect("the machine is not that young");
+            Completion { request, result: Ok(()) }
+        };
+        ago.iter().map(&mut request).collect()
+    }
+
+    /// The meter's view of something that began so long ago.
+    fn since(ago: Duration) -> Watch {
+        Watch(Instant::now().checked_sub(ago))
+    }
+
+    #[test]
+    fn a_request_takes_the_share_of_an_accelerator_that_is_left_to_it_by_those_it_is_there_with() {
+        let meter = Meter::new(true);
+        (0..6).for_each(|_| meter.offering());
+        meter.declined();
+        let mut found = back(&[10_000 * MILLISECOND, 20_000 * MILLISECOND]);
+        meter.polled(&mut found, &meter.start());
+        let mut last = back(&[9000 * MILLISECOND]);
+        meter.polled(&mut last, &meter.start());
+        let shares = [&found[0], &found[1], &last[0]].map(|completion| completion.request.occupancy);
+        // Five were there, then three.
+        for (share, expected) in shares.into_iter().zip([2000, 4000, 3000]) {
+            let late = share.checked_sub(expected * MILLISECOND);
+            assert!(late.is_some_and(|late| late < 500 * MILLISECOND), "{shares:?}, not {expected} ms");
+        }
+    }
+
+    #[test]
+    fn a_request_of_a_device_costs_its_part_of_a_poll_and_what_its_method_takes_to_submit() {
+        let meter = Meter::new(false);
+        for (method, took) in [(Method::Raw, 2000), (Method::Raw, 4000), (Method::Delta, 60_000)] {
+            meter.offering();
+            meter.submitted(method, &since(took * MILLISECOND));
+        }
+        let mut found = back(&[Duration::ZERO; 2]);
+        meter.polled(&mut found, &since(8000 * MILLISECOND));
+        for Completion { request, .. } in found {
+            let late = request.cpu.checked_sub(7000 * MILLISECOND);
+            assert!(late.is_some_and(|late| late < 500 * MILLISECOND), "{:?}, not 7 s", request.cpu);
+        }
+    }
+
+    #[test]
+    fn what_a_thread_says_that_it_worked_stands() {
+        let meter = Meter::new(true);
+        meter.offering();
+        meter.submitted(Method::Raw, &meter.start());
+        let mut found = back(&[Duration::ZERO]);
+        found[0].request.cpu = MILLISECOND;
+        meter.polled(&mut found, &meter.start());
+        assert_eq!(found[0].request.cpu, MILLISECOND);
+    }
+}
