@@ -1,6 +1,7 @@
 //! The source's end: a migration thread that composes and submits, and a poller that sends.
 
 mod error;
+mod link;
 mod outgoing;
 mod poller;
 mod report;
@@ -23,6 +24,7 @@ use pageferry_accel::request::{Direction, Request};
 use pageferry_accel::units::PageCount;
 
 pub use error::SendError;
+pub use link::LinkClock;
 pub use outgoing::Outgoing;
 pub use report::{MethodCount, MethodCounts, RequestTime, SendReport};
 pub use stop::Stop;
@@ -171,6 +173,7 @@ impl Sender {
             reports: to_report,
             watch: watch.clone(),
             stop: stop.clone(),
+            begun: Instant::now(),
             sent: Instant::now(),
             broke_off: false,
             turn: 0,

@@ -10,6 +10,7 @@ use pageferry_accel::pool::Pool;
 use pageferry_accel::queue::{Completion, Failure};
 use pageferry_accel::request::Request;
 
+use super::link::Reading;
 use super::{SendError, SendWatch, Stop};
 use crate::connection::{Connection, write_slices};
 use crate::dispatcher::Dispatcher;
@@ -55,6 +56,8 @@ pub(super) struct Poller {
     pub(super) reports: Sender<Report>,
     pub(super) watch: SendWatch,
     pub(super) stop: Stop,
+    /// When the sender began.
+    pub(super) begun: Instant,
     /// When something was last sent.
     pub(super) sent: Instant,
     /// A frame was begun on some connection and broke off.
@@ -173,7 +176,9 @@ impl Poller {
         };
         self.head.clear();
         head.encode(page_size, &request.runs, &request.segments, &mut self.head)?;
-        let early = self.rate.admit(self.head.len() + request.payload.len(), Instant::now());
+        let ready = Reading::at(Instant::now());
+        let bytes = self.head.len() + request.payload.len();
+        let early = self.rate.admit(bytes, ready.wall);
         if !early.is_zero() && !self.sleep(early)? {
             return Ok(());
         }
@@ -182,8 +187,10 @@ impl Poller {
         let slices = std::iter::once(&self.head[..]).chain(request.payload.slices());
         let written = write_slices(&mut self.connections[channel].writer, slices);
         written.map_err(|source| self.broken(channel, source))?;
-        self.sent = Instant::now();
+        let sent = Reading::at(Instant::now());
+        self.sent = sent.wall;
         self.watch.counts().add(request, self.head.len(), page_size.bytes());
+        self.watch.link_clock().add(bytes as u64, self.begun, ready, sent);
         Ok(())
     }
 

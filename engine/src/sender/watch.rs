@@ -2,19 +2,20 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::SendReport;
+use super::{LinkClock, SendReport};
 use crate::dispatcher::Dispatcher;
 
 /// A look at a sender from another thread, also after it has ended.
 #[derive(Clone)]
 pub struct SendWatch {
     counts: Arc<Mutex<SendReport>>,
+    link: Arc<Mutex<LinkClock>>,
     dispatcher: Arc<Dispatcher>,
 }
 
 impl SendWatch {
     pub(super) fn new(dispatcher: Arc<Dispatcher>) -> Self {
-        Self { counts: Arc::default(), dispatcher }
+        Self { counts: Arc::default(), link: Arc::default(), dispatcher }
     }
 
     /// Everything that was sent until now.
@@ -30,6 +31,17 @@ impl SendWatch {
     #[must_use]
     pub fn wire_bytes(&self) -> u64 {
         self.counts().wire_bytes
+    }
+
+    /// What the link and the poller did until the last frame of pages.
+    #[must_use]
+    pub fn link(&self) -> LinkClock {
+        *self.link_clock()
+    }
+
+    /// What the poller counts its time in.
+    pub(super) fn link_clock(&self) -> MutexGuard<'_, LinkClock> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the sender's threads count in; each holds it for some additions.
