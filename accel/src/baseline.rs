@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::dma::{Arena, Block, HostAddress};
 use crate::guest::{GuestRam, PageRange};
-use crate::units::PageIndex;
+use crate::run::Run;
+use crate::units::{PageCount, PageIndex};
 
 /// A baseline on its way with a request, or the room for one.
 ///
@@ -207,6 +208,28 @@ impl BaselineCache {
             self.free.push(baseline.slot);
             let index = self.index_of(page);
             self.slot_of[index] = without;
+        }
+    }
+
+    /// Of how many pages of a run the destination's bytes are known.
+    #[must_use]
+    pub fn known_among(&self, run: Run) -> PageCount {
+        if self.slots.is_empty() {
+            return PageCount(0);
+        }
+        let first = self.index_of(run.first);
+        let slots = &self.slot_of[first..first + run.count.as_usize()];
+        let known = slots.iter().filter(|&&slot| slot != NONE).count();
+        PageCount(u32::try_from(known).unwrap_or(run.count.0))
+    }
+
+    /// Drops the baseline of `page`, which goes to the destination without being noted here.
+    pub fn forget(&mut self, page: PageIndex) {
+        let index = self.index_of(page);
+        let slot = std::mem::replace(&mut self.slot_of[index], NONE);
+        if slot < ZERO {
+            self.slots[slot as usize].page = None;
+            self.free.push(slot);
         }
     }
 

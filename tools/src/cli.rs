@@ -58,7 +58,7 @@ pub(crate) enum ListFormat {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// Methods to measure, a row each; a+b mixes methods in one stream [default: all that have something to do]
+    /// Methods to measure, a row each; a+b mixes methods in one stream, auto picks what fits best for each part of the memory [default: all that have something to do]
     #[arg(long, short, value_name = "METHOD[+METHOD],...", value_delimiter = ',', help_heading = METHOD)]
     pub(crate) method: Vec<MethodMix>,
     #[command(flatten)]
@@ -95,7 +95,7 @@ pub(crate) struct SendArgs {
     pub(crate) tls_server_name: Option<PeerName>,
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// Method to send by; a+b mixes methods in one stream
+    /// Method to send by; a+b mixes methods in one stream, auto picks what fits best for each part of the memory
     #[arg(long, short, value_name = "METHOD[+METHOD]", default_value = "deflate", help_heading = METHOD)]
     pub(crate) method: MethodMix,
     #[command(flatten)]
@@ -172,6 +172,9 @@ pub(crate) struct StreamArgs {
     /// Memory for baselines of xbzrle and delta [default: as large as the guest, at most 1G]
     #[arg(long, value_name = "SIZE", help_heading = METHOD)]
     pub(crate) baseline_cache: Option<ByteSize>,
+    /// Write every decision of --method auto, with its reasons, to a file: a JSON object a line
+    #[arg(long, value_name = "FILE", help_heading = METHOD)]
+    pub(crate) trace_selector: Option<PathBuf>,
     /// Treat zero pages like any others
     #[arg(long, help_heading = METHOD)]
     pub(crate) no_zero_detection: bool,

@@ -47,6 +47,7 @@ pub mod security;
 mod send;
 mod source;
 mod summary;
+mod trace_file;
 mod warnings;
 mod workload;
 

@@ -1,52 +1,87 @@
-//! Which methods a stream mixes, and at which levels.
+//! Which methods a stream uses, what picks among them, and at which levels they work.
 
 use std::fmt;
 use std::str::FromStr;
 
 use pageferry_accel::codec::{deflate, zstd};
 use pageferry_accel::method::{Method, UnknownMethod};
-use pageferry_engine::selector::{NoMethod, Selector};
+use pageferry_engine::selector::{NoMethod, Selector, Tracer};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The methods of one stream: one, or several in turn.
+/// The methods of one stream: one, several in turn, or whatever fits best.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct MethodMix(Vec<Method>);
+pub struct MethodMix(Mix);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Mix {
+    InTurn(Vec<Method>),
+    Auto,
+}
+
+/// The mix that goes by what it sees, as it is typed.
+const AUTO: &str = "auto";
+
+/// A name that is no method, nor `auto`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}; or auto, alone, for whatever fits best")]
+pub struct UnknownMix(UnknownMethod);
 
 impl MethodMix {
+    /// Whatever fits best.
+    pub const AUTO: Self = Self(Mix::Auto);
+
     pub(crate) fn of(method: Method) -> Self {
-        Self(vec![method])
+        Self(Mix::InTurn(vec![method]))
     }
 
+    /// The methods that it may pick.
     pub(crate) fn methods(&self) -> &[Method] {
-        &self.0
+        match &self.0 {
+            Mix::InTurn(methods) => methods,
+            // Zero pages are found, never picked.
+            Mix::Auto => &Method::ALL[1..],
+        }
+    }
+
+    /// Whether what it picks follows from what it sees.
+    #[must_use]
+    pub fn is_auto(&self) -> bool {
+        self.0 == Mix::Auto
     }
 
     /// Whether any of them is against a baseline.
     #[must_use]
     pub fn needs_baseline(&self) -> bool {
-        self.0.iter().any(|method| method.needs_baseline())
+        self.methods().iter().any(|method| method.needs_baseline())
     }
 
-    /// What picks them in turn.
+    /// What picks them. One that goes by what it sees tells `tracer` so.
     ///
     /// # Errors
     /// [`NoMethod`] if the mix is empty, as only a peer's could be.
-    pub fn selector(&self) -> Result<Selector, NoMethod> {
-        Selector::in_turn(self.0.clone())
+    pub fn selector(&self, tracer: Option<Tracer>) -> Result<Selector, NoMethod> {
+        match &self.0 {
+            Mix::InTurn(methods) => Selector::in_turn(methods.clone()),
+            Mix::Auto => Ok(Selector::adaptive(tracer)),
+        }
     }
 }
 
 impl FromStr for MethodMix {
-    type Err = UnknownMethod;
+    type Err = UnknownMix;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.split('+').map(str::parse).collect::<Result<_, _>>().map(Self)
+        if text == AUTO {
+            return Ok(Self::AUTO);
+        }
+        let methods = text.split('+').map(str::parse).collect::<Result<_, _>>();
+        methods.map(|methods| Self(Mix::InTurn(methods))).map_err(UnknownMix)
     }
 }
 
 impl TryFrom<String> for MethodMix {
-    type Error = UnknownMethod;
+    type Error = UnknownMix;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
@@ -55,8 +90,13 @@ impl TryFrom<String> for MethodMix {
 
 impl fmt::Display for MethodMix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.0.iter().map(|method| method.name()).collect();
-        f.pad(&names.join("+"))
+        match &self.0 {
+            Mix::InTurn(methods) => {
+                let names: Vec<_> = methods.iter().map(|method| method.name()).collect();
+                f.pad(&names.join("+"))
+            }
+            Mix::Auto => f.pad(AUTO),
+        }
     }
 }
 
@@ -166,10 +206,10 @@ mod tests {
 
     #[test]
     fn a_mix_prints_as_it_was_typed() {
-        for text in ["raw", "deflate+delta", "zstd+zstd+raw"] {
+        for text in ["raw", "deflate+delta", "zstd+zstd+raw", "auto"] {
             assert_eq!(text.parse::<MethodMix>().unwrap().to_string(), text);
         }
-        for text in ["", "zero", "raw+", "raw,deflate", "gzip"] {
+        for text in ["", "zero", "raw+", "raw,deflate", "gzip", "auto+raw"] {
             assert!(text.parse::<MethodMix>().is_err(), "{text}");
         }
     }

@@ -82,6 +82,8 @@ pub(crate) struct Transfer {
     #[serde(serialize_with = "window_bytes")]
     pub(crate) window: Window,
     pub(crate) baseline_cache: ByteSize,
+    /// Where the decisions of an adaptive selector are written.
+    pub(crate) trace_selector: Option<PathBuf>,
     pub(crate) zero_detection: bool,
     pub(crate) max_pages: u32,
     pub(crate) connections: u16,
@@ -125,6 +127,8 @@ pub(crate) enum PlanError {
     ChangeBytes(ByteSize, PageSize),
     #[error("--baseline-cache {0}: this machine cannot address so much")]
     BaselineCache(ByteSize),
+    #[error("--trace-selector has nothing to write: no method is auto; add --method auto, or leave it out")]
+    NothingToTrace,
     #[error(transparent)]
     Security(#[from] SecurityError),
     #[error("{0} names no format: end it in .json, .csv, .md or .txt, or add --export-format")]
@@ -213,6 +217,7 @@ impl Transfer {
             level,
             window,
             baseline_cache,
+            trace_selector,
             no_zero_detection,
             max_pages,
             connections,
@@ -223,6 +228,9 @@ impl Transfer {
         if usize::try_from(baseline_cache.0).is_err() {
             return Err(PlanError::BaselineCache(baseline_cache));
         }
+        if trace_selector.is_some() && !methods.iter().any(MethodMix::is_auto) {
+            return Err(PlanError::NothingToTrace);
+        }
         Ok(Self {
             rounds: runtime.is_none().then(|| rounds.unwrap_or(input.default_rounds())),
             input,
@@ -231,6 +239,7 @@ impl Transfer {
             levels: Levels::resolve(level, methods)?,
             window: codecs::window(window, &device.accelerators)?,
             baseline_cache,
+            trace_selector,
             zero_detection: !no_zero_detection,
             max_pages,
             connections,
@@ -284,10 +293,11 @@ fn resolve_input(args: InputArgs, page_size: PageSize) -> Result<Input, PlanErro
     Ok(Input::Workload(Workload { name: workload, size, seed, dirty_percent, change_bytes }))
 }
 
-/// Every method; those against a baseline only where a page can come twice.
+/// Every method, those against a baseline only where a page can come twice; and what picks among them.
 fn all_methods(several_rounds: bool) -> Vec<MethodMix> {
     let asked = |method: &Method| *method != Method::Zero && (several_rounds || !method.needs_baseline());
-    Method::ALL.into_iter().filter(asked).map(MethodMix::of).collect()
+    let fixed = Method::ALL.into_iter().filter(asked).map(MethodMix::of);
+    fixed.chain([MethodMix::AUTO]).collect()
 }
 
 fn page_size(size: ByteSize) -> Result<PageSize, PlanError> {

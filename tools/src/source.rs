@@ -1,5 +1,6 @@
 //! The source's end: a whole migration, measured.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use pageferry_accel::guest::GuestRam;
@@ -20,12 +21,15 @@ use crate::measure::{Measured, Stopwatch};
 use crate::methods::MethodMix;
 use crate::plan::Transfer;
 use crate::progress::Progress;
+use crate::trace_file::TraceFile;
 
 /// The source of migrations: one guest, which can be sent again and again.
 pub(crate) struct Source<'a> {
     transfer: &'a Transfer,
     accelerators: Vec<Arc<dyn Accelerator>>,
     ram: Arc<GuestRam>,
+    trace: Option<TraceFile>,
+    migrations: Cell<u32>,
 }
 
 /// A migration that went through, as both ends saw it.
@@ -48,7 +52,8 @@ impl<'a> Source<'a> {
         let accelerators =
             accelerators::choose(&transfer.device, transfer.codecs(), &|words| console::warn(words))?;
         let ram = transfer.input.guest(transfer.page_size, transfer.device.memory())?;
-        Ok(Self { transfer, accelerators, ram })
+        let trace = transfer.trace_selector.as_deref().map(TraceFile::create).transpose()?;
+        Ok(Self { transfer, accelerators, ram, trace, migrations: Cell::new(0) })
     }
 
     /// Puts the guest's memory back to what it was at the beginning; then [`migrate`](Self::migrate) may follow.
@@ -136,13 +141,15 @@ impl<'a> Source<'a> {
     }
 
     fn config(&self, method: &MethodMix) -> Result<SenderConfig, Error> {
+        self.migrations.set(self.migrations.get() + 1);
+        let tracer = self.trace.as_ref().map(|trace| trace.tracer(self.migrations.get()));
         let cache = usize::try_from(self.transfer.baseline_cache.0).unwrap_or(usize::MAX);
         Ok(SenderConfig {
             max_pages: PageCount(self.transfer.max_pages),
             deflate_window_bits: self.transfer.window.bits(),
             baseline_bytes: if method.needs_baseline() { cache } else { 0 },
             max_bytes_per_s: self.transfer.max_bandwidth.map(|rate| rate.0),
-            ..SenderConfig::new(MigrationId::random().map_err(Error::Random)?, method.selector()?)
+            ..SenderConfig::new(MigrationId::random().map_err(Error::Random)?, method.selector(tracer)?)
         })
     }
 }

@@ -94,6 +94,11 @@ impl Dispatcher {
         self.capable(method, direction).next().is_some()
     }
 
+    /// Whether the accelerator at this place of the order of preference can encode with `method`.
+    pub(crate) fn can_by(&self, lane: usize, method: Method) -> bool {
+        self.lanes[lane].can(method, Direction::Encode)
+    }
+
     /// Whether every accelerator that could take a request failed on it, the last one repeatedly.
     pub(crate) fn is_exhausted(&self, request: &Request) -> bool {
         request.attempts >= self.capable(request.method, request.direction).count() + LAST_RESORT_RETRIES

@@ -16,6 +16,7 @@ use crate::fallbacks::Fallbacks;
 use crate::frame::End;
 use crate::migration::{Estimate, Snapshot, State};
 use crate::receiver::ReceiveReport;
+use crate::selector::SelectorCounts;
 use crate::sender::{MethodCount, RequestTime, SendReport};
 use crate::work::Work;
 
@@ -105,6 +106,7 @@ fn sent(report: &SendReport, to: &mut Exposition<'_>) -> fmt::Result {
         request_time,
         baselines,
         accelerators,
+        selector,
     } = report;
     traffic(*rounds, *frames, *pages, *zero_pages, to)?;
     to.counters(bytes("source", "Bytes of the pages that were sent and were not zero."), one(*source_bytes))?;
@@ -129,6 +131,7 @@ fn sent(report: &SendReport, to: &mut Exposition<'_>) -> fmt::Result {
     )?;
     detours(fallbacks, to)?;
     cache(*baselines, to)?;
+    selected(selector.unwrap_or_default(), to)?;
     work(accelerators, to)
 }
 
@@ -216,6 +219,16 @@ fn detours(fallbacks: &Fallbacks, to: &mut Exposition<'_>) -> fmt::Result {
         plain("queue_readmissions", "How often a queue left quarantine since it worked again."),
         one(readmitted_queues),
     )
+}
+
+fn selected(counts: SelectorCounts, to: &mut Exposition<'_>) -> fmt::Result {
+    let SelectorCounts { decisions, changes, probes } = counts;
+    to.counters(plain("selector_decisions", "Decisions of an adaptive selector."), one(decisions))?;
+    to.counters(
+        plain("selector_changes", "Decisions after which a region's pages go another way."),
+        one(changes),
+    )?;
+    to.counters(plain("selector_probes", "Decisions to find out what a way costs."), one(probes))
 }
 
 fn cache(baselines: BaselineCounters, to: &mut Exposition<'_>) -> fmt::Result {

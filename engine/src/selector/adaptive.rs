@@ -1,5 +1,6 @@
 //! The selector that goes by what it sees.
 
+use pageferry_accel::method::Method;
 use pageferry_accel::run::{Content, Run};
 use pageferry_accel::units::PageIndex;
 use std::time::Duration;
@@ -25,7 +26,9 @@ pub struct Adaptive {
     tariff: Tariff,
     link: LinkRate,
     poller: PollerCost,
-    cpu: CpuShare,
+    share: CpuShare,
+    /// What was decoded since the last stretch, in nanoseconds of the destination.
+    decoding_ns: f32,
     destination: Destination,
     probes: Probes,
     counts: SelectorCounts,
@@ -71,6 +74,8 @@ pub struct Observation<'a> {
     pub bytes: u64,
     /// Pages for which a delta method found no baseline.
     pub no_baseline: u32,
+    /// Pages whose bytes were kept as baselines.
+    pub kept: u32,
     /// CPU time of the source.
     pub cpu: Duration,
     /// How long it took the accelerator, shared with those that were in it at the same time.
@@ -86,6 +91,15 @@ pub struct SelectorCounts {
     pub changes: u64,
     /// Decisions to find out what a way costs.
     pub probes: u64,
+}
+
+impl SelectorCounts {
+    /// Adds what another one did.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.decisions += other.decisions;
+        self.changes += other.changes;
+        self.probes += other.probes;
+    }
 }
 
 /// What is known of a way for the whole stream.
@@ -140,15 +154,15 @@ const LOOK_EVERY: u16 = 32;
 /// How fast an accelerator's least time a page is forgotten.
 const FORGET: f32 = 1.005;
 
-/// Copying a page into the cache of baselines, in nanoseconds a byte.
-const KEEP_NS_PER_BYTE: f32 = 0.06;
+/// Copying a page into the cache of baselines, in nanoseconds a byte: a copy, and most often a page fault on the cache's memory.
+const KEEP_NS_PER_BYTE: f32 = 0.3;
 
 impl Adaptive {
     /// A selector on these terms. Says so to `tracer`, which is handed everything that follows too.
     #[must_use]
-    pub fn new(terms: Terms, mut tracer: Option<Tracer>) -> Self {
-        if let Some(trace) = &mut tracer {
-            trace(&Event::Began(terms.clone()));
+    pub fn new(terms: Terms, tracer: Option<Tracer>) -> Self {
+        if let Some(tracer) = &tracer {
+            tracer.tell(&Event::Began(terms.clone()));
         }
         let page_bytes = page_bytes(&terms);
         let ways: Vec<_> = terms.ways.iter().map(|&way| WayState::new(way, &terms, page_bytes)).collect();
@@ -158,7 +172,8 @@ impl Adaptive {
             tariff: Tariff::default(),
             link: LinkRate::new(terms.max_bytes_per_s),
             poller: PollerCost::new(),
-            cpu: CpuShare::new(terms.cpus),
+            share: CpuShare::new(),
+            decoding_ns: 0.0,
             destination: Destination::new(terms.destination_workers, page_bytes),
             probes: Probes::new(ways.len(), terms.max_pages),
             counts: SelectorCounts::default(),
@@ -199,8 +214,8 @@ impl Adaptive {
 
     /// A request has come back.
     pub fn observe(&mut self, seen: &Observation<'_>) {
-        if let Some(trace) = &mut self.tracer {
-            trace(&Event::Observed(Seen::of(seen)));
+        if let Some(tracer) = &self.tracer {
+            tracer.tell(&Event::Observed(Seen::of(seen)));
         }
         if let Some(failed) = seen.failed.and_then(|way| self.number_of(way)) {
             self.suspend(failed);
@@ -213,29 +228,33 @@ impl Adaptive {
         // Where most pages were zero, it was they that took the time.
         let cost =
             if pages * 2 < all { PageCost { cpu_ns: self.ways[number].cost.cpu_ns, ..cost } } else { cost };
+        self.decoding_ns += self.destination.page_ns(seen.way.method) * single(pages.into());
         self.ways[number].learn(cost, single(pages.into()), seen, all);
         for run in data {
+            self.refund_look(self.regions.of(run.first), number, cost, run.count.0);
             self.regions.add(self.regions.of(run.first), number, cost, single(run.count.0.into()));
         }
     }
 
     /// Some milliseconds have passed.
     pub fn observe_stretch(&mut self, stretch: &Stretch) {
-        if let Some(trace) = &mut self.tracer {
-            trace(&Event::Passed(*stretch));
+        if let Some(tracer) = &self.tracer {
+            tracer.tell(&Event::Passed(*stretch));
         }
         self.link.observe(stretch);
         self.poller.observe(stretch);
-        self.cpu.observe(stretch);
+        let busiest = self.busiest(stretch);
+        self.share.observe(stretch, busiest);
+        self.decoding_ns = 0.0;
         self.set_tariff();
     }
 
     /// The destination has said what decoding costs it.
     pub fn observe_destination(&mut self, workers: u32, decoded: &[Decoded]) {
-        if let Some(trace) = &mut self.tracer {
+        if let Some(tracer) = &self.tracer {
             let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
             let methods = decoded.iter().map(|one| (one.method.to_wire(), one.pages, nanos(one.cpu)));
-            trace(&Event::Decoded { workers, methods: methods.collect() });
+            tracer.tell(&Event::Decoded { workers, methods: methods.collect() });
         }
         self.destination.observe(workers, decoded);
         self.set_tariff();
@@ -352,14 +371,19 @@ impl Adaptive {
     }
 
     fn decide(&mut self, region: usize, best: usize, piece: Piece) -> (usize, Reason) {
-        if let Some(probe) = self.probes.due(self.counts.decisions, &self.costs, best, piece.pages) {
+        let pages = single(piece.pages.into());
+        self.probes.earn(pages);
+        // Bytes that are sent as they are need no finding out.
+        let is_exact = |way: usize| Family::of(self.ways[way].way.method) == Family::Plain;
+        let decision = self.counts.decisions;
+        if let Some(probe) = self.probes.due(decision, &self.costs, best, is_exact, piece.pages) {
             return (probe, Reason::Probe);
         }
         let state = self.regions.state(region);
         let (number, reason) = self.keep_or_change(state, best, piece);
         match self.look(region, number, state, piece) {
-            Some(look) => (look, Reason::Look),
-            None => (number, reason),
+            Some(look) if self.probes.spend(pages) => (look, Reason::Look),
+            _ => (number, reason),
         }
     }
 
@@ -409,6 +433,19 @@ impl Adaptive {
         (self.costs[found] - self.costs[number] < gain).then_some(found)
     }
 
+    /// A look that found its way to be the better one has cost nothing.
+    fn refund_look(&mut self, region: usize, number: usize, cost: PageCost, pages: u32) {
+        if self.is_known(region, number) {
+            return;
+        }
+        let way = self.regions.state(region).way.map(usize::from).filter(|&way| way != number);
+        if way.is_some_and(|way| {
+            self.price(number, cost) < self.price(way, self.expected(region, way)) * (1.0 - THRESHOLD)
+        }) {
+            self.probes.refund(single(pages.into()));
+        }
+    }
+
     /// Notes what was decided for the region.
     fn settle_on(&mut self, region: usize, number: usize, reason: Reason) {
         match reason {
@@ -439,9 +476,9 @@ impl Adaptive {
         let lane = if way.on_cpu { cost.cpu_ns / way.queues } else { way.occupancy_ns.unwrap_or(0.0) };
         for (resource, ns) in [
             (Resource::Link, cost.bytes * self.link.ns_per_byte()),
-            (Resource::Cpu, (cost.cpu_ns + poller_ns) / self.cpu.cores()),
+            (Resource::Cpu, (cost.cpu_ns + poller_ns) / self.cores()),
             (Resource::Poller, poller_ns),
-            (Resource::Destination, self.destination.page_ns(way.way.method)),
+            (Resource::Destination, self.decode_ns(way.way.method)),
             (Resource::Lane(way.way.lane), lane),
         ] {
             self.prices.use_up(resource, ns * pages);
@@ -460,15 +497,37 @@ impl Adaptive {
         request + bytes * self.poller.byte_ns()
     }
 
+    /// For which share of a stretch the busiest resource was used, as far as that is known.
+    fn busiest(&self, stretch: &Stretch) -> f32 {
+        let wall_ns = single(stretch.wall.as_secs_f64() * 1e9).max(1.0);
+        let ns = |time: Duration| single(time.as_secs_f64() * 1e9);
+        let link = single(stretch.bytes as f64) * self.link.ns_per_byte();
+        let destination = self.decoding_ns / self.share.get();
+        let source = ns(stretch.cpu) / self.cores();
+        let uses = [link, source, destination, ns(stretch.poller_cpu), ns(stretch.devices)];
+        uses.into_iter().fold(0.0, f32::max) / wall_ns
+    }
+
+    /// How many CPUs the sender has.
+    fn cores(&self) -> f32 {
+        single(self.terms.cpus.max(0.01)) * self.share.get()
+    }
+
+    /// Nanoseconds of the destination that a page takes.
+    fn decode_ns(&self, method: Method) -> f32 {
+        self.destination.page_ns(method) / self.share.get()
+    }
+
     fn cpu_price(&self) -> f32 {
-        self.prices.of(Resource::Cpu) / self.cpu.cores()
+        self.prices.of(Resource::Cpu) / self.cores()
     }
 
     fn set_tariff(&mut self) {
+        // The vector is used again, so that nothing is allocated.
+        let mut tariffs = std::mem::take(&mut self.tariff.ways);
         let cpu = self.cpu_price();
         let poller = self.prices.of(Resource::Poller) + cpu;
-        self.tariff.byte =
-            self.prices.of(Resource::Link) * self.link.ns_per_byte() + poller * self.poller.byte_ns();
+        let byte = self.prices.of(Resource::Link) * self.link.ns_per_byte() + poller * self.poller.byte_ns();
         let any = poller * self.poller_ns(0.0);
         let destination = self.prices.of(Resource::Destination);
         let of_way = |way: &WayState| {
@@ -478,10 +537,11 @@ impl Adaptive {
             } else {
                 (cpu, lane * way.occupancy_ns.unwrap_or(0.0))
             };
-            (per_cpu, any + per_page + destination * self.destination.page_ns(way.way.method))
+            (per_cpu, any + per_page + destination * self.decode_ns(way.way.method))
         };
-        self.tariff.ways.clear();
-        self.tariff.ways.extend(self.ways.iter().map(of_way));
+        tariffs.clear();
+        tariffs.extend(self.ways.iter().map(of_way));
+        self.tariff = Tariff { byte, ways: tariffs };
     }
 
     /// What a page of the request cost; none if it had none that tells.
@@ -492,7 +552,12 @@ impl Adaptive {
             told = pages.saturating_sub(seen.no_baseline);
             bytes = (bytes - plain * single(seen.no_baseline.into())).max(0.0);
         }
-        let cpu_ns = single(seen.cpu.as_secs_f64() * 1e9);
+        let mut cpu_ns = single(seen.cpu.as_secs_f64() * 1e9);
+        if !seen.way.method.needs_baseline() && self.keeps_copies(seen.way.lane) {
+            // What it takes to keep baselines is counted where it is decided whether to.
+            let kept = KEEP_NS_PER_BYTE * plain * single(seen.kept.into());
+            cpu_ns = (cpu_ns - kept).max(cpu_ns / 4.0);
+        }
         (told > 0)
             .then(|| PageCost { bytes: bytes / single(told.into()), cpu_ns: cpu_ns / single(pages.into()) })
     }
@@ -505,12 +570,16 @@ impl Adaptive {
         way.failures += 1;
     }
 
+    fn keeps_copies(&self, lane: usize) -> bool {
+        self.terms.lanes.get(lane).is_some_and(|lane| lane.keeps_copies)
+    }
+
     fn number_of(&self, way: Way) -> Option<usize> {
         self.ways.iter().position(|known| known.way == way)
     }
 
     fn trace(
-        &mut self,
+        &self,
         region: usize,
         piece: Piece,
         state: RegionState,
@@ -518,8 +587,8 @@ impl Adaptive {
         reason: Reason,
         keep: bool,
     ) {
-        let Some(trace) = &mut self.tracer else { return };
-        trace(&Event::Decided(Decision {
+        let Some(tracer) = &self.tracer else { return };
+        tracer.tell(&Event::Decided(Decision {
             first: piece.first.0,
             pages: piece.pages,
             known: piece.known,
@@ -579,6 +648,7 @@ impl Seen {
             runs: data.map(|run| (run.first.0, run.count.0)).collect(),
             bytes: seen.bytes,
             no_baseline: seen.no_baseline,
+            kept: seen.kept,
             cpu: seen.cpu,
             occupancy: seen.occupancy,
             failed: seen.failed,

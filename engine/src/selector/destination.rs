@@ -44,7 +44,7 @@ impl Destination {
         }
     }
 
-    /// Nanoseconds of the whole destination that a page takes.
+    /// Nanoseconds of the whole destination that a page takes, if all its CPUs are its own.
     pub(super) fn page_ns(&self, method: Method) -> f32 {
         self.page_ns[usize::from(method.to_wire())] / self.workers
     }

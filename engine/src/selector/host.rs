@@ -1,4 +1,4 @@
-//! What the sender's own threads cost, and how much CPU time it really gets.
+//! What the sender's own threads cost, and how much CPU time there really is.
 
 use super::link::Stretch;
 
@@ -75,41 +75,44 @@ impl PollerCost {
     }
 }
 
-/// How many CPUs the sender has: what the user allows, or less where the machine does not give it.
+/// What part of the CPUs that it is thought to have an end really gets.
+///
+/// While the migration thread waits, something must be busy. If nothing that is known is, the CPUs have other work: then an end
+/// has no more of them than it uses.
 #[derive(Clone, Debug)]
-pub(super) struct CpuShare {
-    allowed: f32,
-    found: f32,
-}
+pub(super) struct CpuShare(f32);
 
-/// A queue was waited for so large a share of the time, and the link for no more than so small a one: the CPU is what is short.
-const SHORT: f64 = 0.5;
-const FREE: f64 = 0.25;
+/// The migration thread waited for so large a share of the time: the path is full.
+const WAITED: f64 = 0.3;
+
+/// Nothing is used beyond this: what all wait for is not among what is known.
+const BUSY: f32 = 0.75;
+
+/// How far the share falls in one stretch at most, and how far it rises.
+const FALL: f32 = 0.85;
+const RISE: f32 = 1.01;
+
+/// As small as it gets.
+const LEAST: f32 = 0.02;
 
 impl CpuShare {
-    pub(super) fn new(allowed: f64) -> Self {
-        let allowed = single(allowed.max(0.01));
-        Self { allowed, found: allowed }
+    pub(super) fn new() -> Self {
+        Self(1.0)
     }
 
-    pub(super) fn observe(&mut self, stretch: &Stretch) {
-        let wall = stretch.wall.as_secs_f64();
-        if wall <= 0.0 {
-            return;
-        }
-        let used = single(stretch.cpu.as_secs_f64() / wall).min(self.allowed);
-        let is_short =
-            stretch.waited.as_secs_f64() > SHORT * wall && stretch.blocked.as_secs_f64() < FREE * wall;
-        if is_short {
-            self.found += (used.max(0.02 * self.allowed) - self.found) * 0.2;
+    /// A stretch in which the busiest of all that is known was used for the share `busiest` of the time.
+    pub(super) fn observe(&mut self, stretch: &Stretch, busiest: f32) {
+        let waited = stretch.waited.as_secs_f64() > WAITED * stretch.wall.as_secs_f64();
+        self.0 = if waited && busiest < BUSY {
+            (self.0 * (busiest / BUSY).max(FALL)).max(LEAST)
         } else {
             // What others took they may have given back.
-            self.found = (self.found * 1.01).max(used).min(self.allowed);
-        }
+            (self.0 * RISE).min(1.0)
+        };
     }
 
-    pub(super) fn cores(&self) -> f32 {
-        self.found
+    pub(super) fn get(&self) -> f32 {
+        self.0
     }
 }
 
@@ -152,28 +155,24 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_gives_less_than_allowed_is_found_out_only_while_queues_are_waited_for() {
-        let mut share = CpuShare::new(2.0);
+    fn a_machine_that_gives_less_than_was_thought_is_found_out_while_the_migration_waits() {
+        let mut share = CpuShare::new();
         let ms = Duration::from_millis;
-        let used = |waited, blocked| Stretch {
-            wall: ms(20),
-            waited: ms(waited),
-            blocked: ms(blocked),
-            cpu: ms(20),
-            ..Stretch::default()
-        };
+        let waited = |time| Stretch { wall: ms(20), waited: ms(time), ..Stretch::default() };
         for _ in 0..50 {
-            share.observe(&used(2, 0));
-            share.observe(&used(18, 18));
+            // Something is busy; or nothing is, and nothing was to do.
+            share.observe(&waited(18), 0.9);
+            share.observe(&waited(2), 0.1);
         }
-        assert_eq!(share.cores(), 2.0);
+        assert_eq!(share.get(), 1.0);
         for _ in 0..50 {
-            share.observe(&used(18, 0));
+            // Half the CPUs are there.
+            share.observe(&waited(18), 0.5 / share.get());
         }
-        assert!((share.cores() - 1.0).abs() < 0.01, "{}", share.cores());
+        assert!((0.5..0.75).contains(&share.get()), "{}", share.get());
         for _ in 0..100 {
-            share.observe(&used(2, 0));
+            share.observe(&waited(2), 0.1);
         }
-        assert_eq!(share.cores(), 2.0, "it comes back");
+        assert_eq!(share.get(), 1.0, "it comes back");
     }
 }

@@ -21,6 +21,8 @@ pub struct Stretch {
     pub poller_cpu: Duration,
     /// The whole sender's CPU time.
     pub cpu: Duration,
+    /// What the device that was used most was used, its occupancy added up.
+    pub devices: Duration,
 }
 
 /// The link's rate, estimated.

@@ -28,11 +28,14 @@ pub use terms::{LaneTerms, REGION_BYTES, Terms};
 pub use trace::{Decision, Event, Reason, Seen, Tracer};
 pub use way::Way;
 
-/// Picks the method of every request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selector {
-    methods: Vec<Method>,
-    next: usize,
+/// Which methods a sender uses, and what picks among them.
+#[derive(Clone, Debug)]
+pub struct Selector(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    InTurn(Vec<Method>),
+    Adaptive(Vec<Method>, Option<Tracer>),
 }
 
 /// A selector without a method to select.
@@ -44,7 +47,7 @@ impl Selector {
     /// One method for every request.
     #[must_use]
     pub fn fixed(method: Method) -> Self {
-        Self { methods: vec![method], next: 0 }
+        Self(Kind::InTurn(vec![method]))
     }
 
     /// These methods in turn, request by request, all of them in one stream.
@@ -52,19 +55,35 @@ impl Selector {
     /// # Errors
     /// [`NoMethod`] if the list is empty.
     pub fn in_turn(methods: Vec<Method>) -> Result<Self, NoMethod> {
-        if methods.is_empty() { Err(NoMethod) } else { Ok(Self { methods, next: 0 }) }
+        if methods.is_empty() { Err(NoMethod) } else { Ok(Self(Kind::InTurn(methods))) }
     }
 
-    /// The methods it may ever pick.
+    /// Whatever gets most pages a second to the other side: by every method and accelerator that both ends have. `tracer` is
+    /// handed everything that the selector is shown and decides, on the migration thread.
+    #[must_use]
+    pub fn adaptive(tracer: Option<Tracer>) -> Self {
+        let methods = Method::ALL.into_iter().filter(|&method| method != Method::Zero);
+        Self(Kind::Adaptive(methods.collect(), tracer))
+    }
+
+    /// The methods it may ever pick. One that is adaptive does without those that an end does not have.
     #[must_use]
     pub fn methods(&self) -> &[Method] {
-        &self.methods
+        let (Kind::InTurn(methods) | Kind::Adaptive(methods, _)) = &self.0;
+        methods
     }
 
-    /// The method of the next request.
-    pub(crate) fn choose(&mut self) -> Method {
-        let method = self.methods[self.next];
-        self.next = (self.next + 1) % self.methods.len();
-        method
+    /// Whether it goes by what it sees.
+    #[must_use]
+    pub fn is_adaptive(&self) -> bool {
+        matches!(self.0, Kind::Adaptive(..))
+    }
+
+    /// Whom an adaptive one tells what it does.
+    pub(crate) fn tracer(&self) -> Option<&Tracer> {
+        match &self.0 {
+            Kind::Adaptive(_, tracer) => tracer.as_ref(),
+            Kind::InTurn(_) => None,
+        }
     }
 }

@@ -128,6 +128,7 @@ impl World {
             runs: &[Run::data(PageIndex(first), PageCount(pages))],
             bytes: sent,
             no_baseline: 0,
+            kept: 0,
             cpu: Duration::from_secs_f64(cpu / 1e9),
             occupancy: Duration::from_secs_f64(cpu / 4e9),
         });
@@ -151,6 +152,7 @@ impl World {
                 requests,
                 poller_cpu: time((2500.0 * requests as f64 + 0.06 * bytes as f64) / 1e9),
                 cpu: time(cpu * self.cpus),
+                devices: Duration::ZERO,
             });
         }
         choice.keep_baselines
@@ -250,7 +252,7 @@ fn pages_that_stop_shrinking_are_sent_as_they_are_after_one_request() {
 fn a_trace_replayed_decides_the_same() {
     let events: Arc<Mutex<Vec<Event>>> = Arc::default();
     let written = Arc::clone(&events);
-    let tracer: Tracer = Box::new(move |event| written.lock().unwrap().push(event.clone()));
+    let tracer = Tracer::new(move |event| written.lock().unwrap().push(event.clone()));
     let kinds = vec![Kind::Text, Kind::Noise, Kind::Counters, Kind::Text];
     let adaptive = Adaptive::new(terms(4, 1.0, None), Some(tracer));
     let mut world = World::with(adaptive, kinds, 10.0, 1.0);
@@ -277,9 +279,18 @@ fn replay(lines: &[String]) -> usize {
             }
             (Event::Observed(seen), Some(adaptive)) => {
                 let runs = seen.runs();
-                let Seen { way, bytes, no_baseline, cpu, occupancy, failed, .. } = seen;
+                let Seen { way, bytes, no_baseline, kept, cpu, occupancy, failed, .. } = seen;
                 let runs = &runs[..];
-                adaptive.observe(&Observation { way, failed, runs, bytes, no_baseline, cpu, occupancy });
+                adaptive.observe(&Observation {
+                    way,
+                    failed,
+                    runs,
+                    bytes,
+                    no_baseline,
+                    kept,
+                    cpu,
+                    occupancy,
+                });
             }
             (Event::Passed(stretch), Some(adaptive)) => adaptive.observe_stretch(&stretch),
             _ => panic!("{line}"),

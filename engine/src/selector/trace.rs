@@ -1,16 +1,38 @@
 //! What a selector was shown and what it decided, one event after the other: enough to replay it.
 
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
 use pageferry_accel::run::Run;
 use pageferry_accel::units::{PageCount, PageIndex};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 use super::link::Stretch;
 use super::terms::Terms;
 use super::way::Way;
 
 /// Is handed every event, in order, on the migration thread.
-pub type Tracer = Box<dyn FnMut(&Event) + Send>;
+#[derive(Clone)]
+pub struct Tracer(Arc<dyn Fn(&Event) + Send + Sync>);
+
+impl Tracer {
+    /// One that calls `tell`.
+    #[must_use]
+    pub fn new(tell: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    pub(super) fn tell(&self, event: &Event) {
+        (self.0)(event);
+    }
+}
+
+impl fmt::Debug for Tracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracer").finish_non_exhaustive()
+    }
+}
 
 /// One thing that happened to a selector.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,6 +114,8 @@ pub struct Seen {
     pub bytes: u64,
     /// Pages for which a delta method found no baseline.
     pub no_baseline: u32,
+    /// Pages whose bytes were kept as baselines.
+    pub kept: u32,
     /// CPU time of the source.
     pub cpu: Duration,
     /// The accelerator's time.

@@ -3,6 +3,7 @@
 mod error;
 mod link;
 mod outgoing;
+mod picker;
 mod poller;
 mod report;
 mod stop;
@@ -21,6 +22,7 @@ use pageferry_accel::guest::GuestRam;
 use pageferry_accel::pool::{Pool, PoolSize};
 use pageferry_accel::queue::{Accelerator, Attachment, requests_and_buffers};
 use pageferry_accel::request::{Direction, Request};
+use pageferry_accel::run::Run;
 use pageferry_accel::units::PageCount;
 
 pub use error::SendError;
@@ -32,7 +34,7 @@ pub use watch::SendWatch;
 
 use crate::batcher::Batcher;
 use crate::connection::Connection;
-use crate::dirty::DirtyBitmap;
+use crate::dirty::{DirtyBitmap, DirtyRun};
 use crate::dispatcher::{Dispatcher, Unplaced};
 use crate::frame::Report;
 use crate::handshake::{Agreement, MigrationId};
@@ -40,6 +42,7 @@ use crate::poll;
 use crate::rate::RateLimit;
 use crate::selector::Selector;
 use crate::vm::Machine;
+use picker::{Lot, Picker};
 use poller::{Command, Landing, Poller};
 
 /// What a sender is told.
@@ -93,7 +96,8 @@ pub struct Sender {
     commands: ChannelSender<Command>,
     reports: Receiver<Report>,
     poller: Option<JoinHandle<Landing>>,
-    selector: Selector,
+    picker: Picker,
+    batcher: Batcher,
     baselines: BaselineCache,
     agreement: Agreement,
     watch: SendWatch,
@@ -139,7 +143,8 @@ impl Sender {
         let max_pages = PageCount(limits.max_pages);
         let doorbell = Arc::new(Doorbell::default());
         let baselines = BaselineCache::new(&ram, config.baseline_bytes).map_err(SendError::Memory)?;
-        let pool = Arc::new(pool(&ram, max_pages, accelerators).map_err(SendError::Memory)?);
+        let ways = ways(accelerators, &config.selector);
+        let pool = Arc::new(pool(&ram, max_pages, accelerators, ways).map_err(SendError::Memory)?);
         let attachment = Attachment {
             ram: Arc::clone(&ram),
             doorbell: Arc::clone(&doorbell),
@@ -149,14 +154,7 @@ impl Sender {
             deflate_window: agreement.deflate_window(),
         };
         let dispatcher = Arc::new(Dispatcher::open(accelerators, &attachment)?);
-        for &method in config.selector.methods() {
-            if !dispatcher.can(method, Direction::Encode) {
-                return Err(SendError::CannotEncode(method));
-            }
-            if !limits.allow(method) {
-                return Err(SendError::CannotDecode(method));
-            }
-        }
+        let picker = Picker::new(&config, &dispatcher, accelerators, &ram, &limits)?;
         let interrupts = connections.iter().map(|connection| Arc::clone(&connection.interrupt)).collect();
         let stop = Stop::new(Arc::clone(&pool), Arc::clone(&doorbell), interrupts);
         let watch = SendWatch::new(Arc::clone(&dispatcher));
@@ -184,7 +182,8 @@ impl Sender {
         Ok(Self {
             poller: Some(start(poller, Arc::clone(&doorbell))?),
             baselines,
-            selector: config.selector,
+            batcher: Batcher::new(picker.ways(), max_pages),
+            picker,
             pool,
             dispatcher,
             doorbell,
@@ -233,21 +232,18 @@ impl Sender {
     /// # Errors
     /// [`SendError`] if the migration failed. The sender is of no further use then.
     pub fn send_round(&mut self, dirty: &DirtyBitmap) -> Result<Report, SendError> {
-        self.take_back_baselines();
+        self.take_back_requests();
+        self.picker.begin_round(&self.watch);
         let (round, mut pages) = (self.round, 0);
-        let mut batcher = Batcher::new(dirty.runs(), self.pool.size().max_pages);
-        loop {
-            let mut request = self.take()?;
-            if !batcher.fill(&mut request.runs) {
-                self.pool.put(request);
-                break;
-            }
-            pages += u64::from(request.pages().0);
-            self.compose(&mut request);
+        for run in dirty.runs() {
+            pages += run.pages;
+            self.put(run)?;
+        }
+        while let Some(request) = self.batcher.take_open() {
             self.submit(request)?;
         }
         let report = self.end_round()?;
-        self.watch.counts().baselines = self.baselines.counters();
+        self.count();
         if report.pages == pages {
             Ok(report)
         } else {
@@ -266,34 +262,56 @@ impl Sender {
         Ok((self.watch.report(), landing.connections))
     }
 
-    /// An empty request.
-    fn take(&mut self) -> Result<Box<Request>, SendError> {
+    /// Puts the pages of a run into requests, and submits those that are full.
+    fn put(&mut self, mut rest: DirtyRun) -> Result<(), SendError> {
+        let most = self.pool.size().max_pages;
+        while rest.pages > 0 {
+            let lot = self.picker.pick(rest, most, &self.baselines);
+            let pages = u64::from(lot.run.count.0);
+            rest = DirtyRun { first: rest.first.offset(pages), pages: rest.pages - pages };
+            let mut left = lot.run;
+            while left.count.0 > 0 {
+                if !self.batcher.is_open(lot.number) {
+                    let request = self.begin(lot)?;
+                    self.batcher.open(lot.number, request);
+                }
+                if let Some((run, request)) = self.batcher.fill(lot.number, &mut left) {
+                    take_baselines(&mut self.baselines, request, run, lot.keep);
+                }
+                if let Some(request) = self.batcher.take_full(lot.number) {
+                    self.submit(request)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An empty request, for the pages of a lot.
+    fn begin(&mut self, lot: Lot) -> Result<Box<Request>, SendError> {
+        let asked = Instant::now();
         let Ok(mut request) = self.pool.take() else {
             return Err(self.failure());
         };
+        self.picker.waited(asked.elapsed());
+        self.picker.look_at(&request, &self.watch);
         take_back(&mut self.baselines, &mut request);
         request.reset(Direction::Encode);
-        Ok(request)
-    }
-
-    fn compose(&mut self, request: &mut Request) {
-        request.method = self.selector.choose();
+        self.picker.direct(&mut request, lot);
         request.round = self.round;
         request.sequence = self.sequence;
         self.sequence += 1;
-        if self.baselines.capacity() > 0 {
-            let Request { runs, baselines, .. } = request;
-            let pages = runs.iter().flat_map(|run| run.pages());
-            baselines.extend(pages.map(|page| self.baselines.take(page)));
-        }
+        Ok(request)
     }
 
     /// Hands a request to a queue; waits only while there is room in none.
     fn submit(&mut self, request: Box<Request>) -> Result<(), SendError> {
+        let offered = Instant::now();
         self.dispatcher.place(request, &self.pool).map_err(|unplaced| match unplaced {
             Unplaced::QueuesGone(method) => self.give_up(SendError::QueuesGone(method)),
             Unplaced::PoolClosed => self.failure(),
-        })
+        })?;
+        self.picker.waited(offered.elapsed());
+        Ok(())
     }
 
     fn end_round(&mut self) -> Result<Report, SendError> {
@@ -309,10 +327,20 @@ impl Sender {
         Ok(report)
     }
 
-    /// Baselines come back with their requests: what was in flight in the last round is at rest now.
-    fn take_back_baselines(&mut self) {
-        let Self { pool, baselines, .. } = self;
-        pool.for_each_free(|request| take_back(baselines, request));
+    /// What was in flight in the last round is at rest now: requests tell what became of them, and their baselines come back.
+    fn take_back_requests(&mut self) {
+        let Self { pool, baselines, picker, watch, .. } = self;
+        pool.for_each_free(|request| {
+            picker.look_at(request, watch);
+            take_back(baselines, request);
+            request.runs.clear();
+        });
+    }
+
+    fn count(&self) {
+        let counts = &mut *self.watch.counts();
+        counts.baselines = self.baselines.counters();
+        counts.selector = self.picker.counts();
     }
 
     fn command(&self, command: Command) {
@@ -355,11 +383,37 @@ impl Drop for Sender {
     }
 }
 
-/// As many requests as all queues hold, and twice as many when they are slow to come back.
-fn pool(ram: &GuestRam, max_pages: PageCount, accelerators: &[Arc<dyn Accelerator>]) -> io::Result<Pool> {
-    let (initial, spare) = requests_and_buffers(accelerators);
-    let initial = initial + WITH_THE_POLLER;
-    Pool::new(PoolSize { max_pages, page_size: ram.page_size(), initial, bound: 2 * initial, spare })
+/// How many requests are filled at the same time at most.
+fn ways(accelerators: &[Arc<dyn Accelerator>], selector: &Selector) -> usize {
+    if selector.is_adaptive() { accelerators.len() * selector.methods().len() } else { 1 }
+}
+
+/// As many requests as all queues hold, and twice as many when they are slow to come back; and those that are being filled.
+fn pool(
+    ram: &GuestRam,
+    max_pages: PageCount,
+    accelerators: &[Arc<dyn Accelerator>],
+    filling: usize,
+) -> io::Result<Pool> {
+    let (in_queues, spare) = requests_and_buffers(accelerators);
+    let initial = in_queues + WITH_THE_POLLER + filling - 1;
+    let bound = 2 * (in_queues + WITH_THE_POLLER) + filling - 1;
+    Pool::new(PoolSize { max_pages, page_size: ram.page_size(), initial, bound, spare })
+}
+
+/// Has the baselines of a run go with its request, or forgets them: what the destination has will be something else then.
+fn take_baselines(cache: &mut BaselineCache, request: &mut Request, run: Run, keep: bool) {
+    if cache.capacity() == 0 {
+        return;
+    }
+    let baseline = |page| {
+        if keep {
+            return cache.take(page);
+        }
+        cache.forget(page);
+        None
+    };
+    request.baselines.extend(run.pages().map(baseline));
 }
 
 fn take_back(cache: &mut BaselineCache, request: &mut Request) {

@@ -9,6 +9,7 @@ use pageferry_accel::request::Request;
 use pageferry_accel::run::Segment;
 
 use crate::fallbacks::Fallbacks;
+use crate::selector::SelectorCounts;
 use crate::work::Work;
 
 /// Everything that was sent until now.
@@ -36,6 +37,8 @@ pub struct SendReport {
     pub baselines: BaselineCounters,
     /// What each accelerator did.
     pub accelerators: Vec<Work>,
+    /// What the selector did, if it was adaptive.
+    pub selector: Option<SelectorCounts>,
 }
 
 /// Pages and payload bytes by method.
@@ -133,6 +136,9 @@ impl SendReport {
         self.request_time.absorb(&other.request_time);
         self.baselines.absorb(other.baselines);
         Work::absorb(&mut self.accelerators, &other.accelerators);
+        if let Some(more) = other.selector {
+            self.selector.get_or_insert_default().absorb(more);
+        }
     }
 
     /// Counts a request that was sent with a head of `head_bytes`.

@@ -14,6 +14,7 @@ use crate::fallbacks::Fallbacks;
 use crate::frame::End;
 use crate::migration::{Estimate, State};
 use crate::receiver::ReceiveReport;
+use crate::selector::SelectorCounts;
 use crate::sender::{MethodCount, RequestTime, SendReport};
 use crate::work::Work;
 
@@ -65,6 +66,7 @@ fn sent() -> SendReport {
             work("iaa \"model\"\\1", Provenance::Model, 22),
             work("cpu", Provenance::Cpu, 24),
         ],
+        selector: Some(SelectorCounts { decisions: 25, changes: 26, probes: 27 }),
     }
 }
 
@@ -195,6 +197,9 @@ fn every_number_of_the_source_is_told_once_and_no_other() {
         ("baseline_lookups_total", "result=\"miss\"", 17.0),
         ("baseline_refusals_total", "", 18.0),
         ("baseline_evictions_total", "", 19.0),
+        ("selector_decisions_total", "", 25.0),
+        ("selector_changes_total", "", 26.0),
+        ("selector_probes_total", "", 27.0),
         ("accelerator_requests_total", "accelerator=\"cpu\",provenance=\"cpu\"", 44.0),
         ("accelerator_pages_total", "accelerator=\"cpu\",provenance=\"cpu\"", 46.0),
         ("accelerator_requests_total", "accelerator=\"iaa \\\"model\\\"\\\\1\",provenance=\"model\"", 22.0),

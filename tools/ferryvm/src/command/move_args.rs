@@ -44,7 +44,7 @@ pub(crate) struct MoveArgs {
     /// The most rounds before that is done [default: no limit]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), help_heading = CONVERGENCE)]
     max_rounds: Option<u32>,
-    /// How pages are encoded; a+b mixes methods in one stream
+    /// How pages are encoded; a+b mixes methods in one stream, auto picks what fits best for each part of the memory
     #[arg(long, value_name = "METHOD[+METHOD]", default_value = "zstd", help_heading = METHOD)]
     method: MethodMix,
     /// Level of deflate (0 to 3) and zstd; deflate=N,zstd=N sets them apart [default: 1]
@@ -172,7 +172,7 @@ impl MoveArgs {
         let cache = self.baseline_cache;
         let baseline_bytes = usize::try_from(cache.0).map_err(|_| PlanError::BaselineCache(cache))?;
         let id = MigrationId::random().map_err(PlanError::Random)?;
-        let selector = self.method.selector().map_err(|error| PlanError::Options(error.to_string()))?;
+        let selector = self.method.selector(None).map_err(|error| PlanError::Options(error.to_string()))?;
         let sender = SenderConfig {
             deflate_window_bits: window.bits(),
             baseline_bytes: if self.method.needs_baseline() { baseline_bytes } else { 0 },
