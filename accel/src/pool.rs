@@ -161,6 +161,12 @@ impl Pool {
         self.lock().free.iter_mut().for_each(|request| look(request));
     }
 
+    /// Whether every wait has ended, for those who wait for something else.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Ends every wait, now and later.
     pub fn close(&self) {
         self.lock().closed = true;

@@ -12,6 +12,7 @@
 struct Readme;
 
 mod batcher;
+pub mod budget;
 pub mod connection;
 mod deadline;
 mod digest;

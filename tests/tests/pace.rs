@@ -1,12 +1,14 @@
-//! A sender that is held back: by the limit on bytes a second.
+//! A sender that is held back: by the limit on bytes a second, or on CPU time.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use pageferry_accel::method::Method;
 use pageferry_accel::units::PageSize;
+use pageferry_engine::budget::CpuBudget;
 use pageferry_engine::dirty::DirtyBitmap;
-use pageferry_engine::sender::{LinkClock, SendReport, SenderConfig};
+use pageferry_engine::sender::{LinkClock, SendError, SendReport, SenderConfig};
 use pageferry_tests::guest::{fill, guest};
 use pageferry_tests::peers::{config, connections, receive, send};
 use pageferry_tests::watchdog::Watchdog;
@@ -43,4 +45,45 @@ fn a_sender_that_waits_for_its_link_knows_how_long_and_what_it_took() {
     // The rest is work, and a machine that has other things to do.
     assert!(blocked >= least / 2 && blocked <= elapsed, "{link:?}, at least {least:?}");
     assert!(poller_cpu > Duration::ZERO && poller_cpu < elapsed, "{link:?}");
+}
+
+#[test]
+fn a_cpu_budget_is_held_by_all_threads_together() {
+    const CORES: f64 = 0.1;
+    let config = config(&[Method::Zstd]);
+    let (_, free) = sent(1024, config.clone());
+    let budget = CpuBudget::of_cores(CORES).unwrap();
+    let (link, held) = sent(1024, SenderConfig { cpu_budget: Some(budget), ..config });
+    assert_eq!((held.pages, held.wire_bytes), (free.pages, free.wire_bytes));
+    let cores = held.cpu.as_secs_f64() / link.elapsed.as_secs_f64();
+    // What is with the queues when the last request is submitted is not paced.
+    assert!(
+        cores < 2.0 * CORES,
+        "{cores} cores: {:?} in {:?}; {:?} without a budget",
+        held.cpu,
+        link.elapsed,
+        free.cpu
+    );
+    assert!(held.cpu > link.poller_cpu, "{held:?}, {link:?}");
+}
+
+#[test]
+fn a_sender_that_sleeps_for_its_budget_can_be_stopped() {
+    let _watchdog = Watchdog::over("a sender that is stopped in its sleep");
+    let (source, destination) = (guest(4096, PageSize::Kib4), guest(4096, PageSize::Kib4));
+    fill(&source, 8);
+    let (ours, theirs) = connections(1);
+    let receiver = receive(Arc::clone(&destination), theirs);
+    let cpu_budget = Some(CpuBudget::of_cores(0.01).unwrap());
+    let mut sender = send(&source, ours, SenderConfig { cpu_budget, ..config(&[Method::Zstd]) }).unwrap();
+    let stop = sender.stop();
+    let stopping = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        stop.ask("the test has seen enough");
+    });
+    let ended = sender.send_round(&DirtyBitmap::all(&source));
+    assert!(matches!(ended, Err(SendError::Stopped)), "{ended:?}");
+    stopping.join().unwrap();
+    drop(sender);
+    assert!(receiver.join().unwrap().is_err());
 }

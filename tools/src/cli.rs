@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use pageferry_engine::budget::CpuBudget;
 use pageferry_engine::transport::Address;
 use pageferry_engine::transport::tls::PeerName;
 
@@ -187,6 +188,9 @@ pub(crate) struct StreamArgs {
     /// Not more than this a second on the wire, as in 100M (bytes) or 10Gbit (bits) [default: no limit]
     #[arg(long, value_name = "RATE", help_heading = PATH)]
     pub(crate) max_bandwidth: Option<ByteRate>,
+    /// Not more CPU time than this at the source, on average and all threads together, as in 0.25 [default: no limit]
+    #[arg(long, value_name = "CORES", help_heading = PATH)]
+    pub(crate) cpu_budget: Option<CpuBudget>,
     /// Do not compare the two memories at the end
     #[arg(long, help_heading = OUTPUT)]
     pub(crate) no_verify: bool,

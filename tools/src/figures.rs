@@ -23,6 +23,8 @@ pub(crate) struct SourceFigures {
     pub(crate) method: MethodMix,
     pub(crate) seconds: f64,
     pub(crate) cpu_us: Option<f64>,
+    /// Of the sender's threads alone, without what else the process does.
+    pub(crate) sender_cpu_us: f64,
     pub(crate) rounds: u32,
     pub(crate) pages: u64,
     pub(crate) zero_pages: u64,
@@ -106,6 +108,7 @@ impl SourceFigures {
             method,
             seconds: measured.wall.as_secs_f64(),
             cpu_us: measured.cpu.map(micros),
+            sender_cpu_us: micros(report.cpu),
             rounds: report.rounds,
             pages: report.pages,
             zero_pages: report.zero_pages,

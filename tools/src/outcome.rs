@@ -54,6 +54,8 @@ pub(crate) struct Outcome {
     pub(crate) destination_cpu_us_per_page: Option<f64>,
     /// Of both ends together, also where they share a process and cannot be told apart.
     pub(crate) cpu_us_per_page: Option<f64>,
+    /// How many cores the sender's threads kept busy on average: what a CPU budget is a limit of.
+    pub(crate) sender_cores: Option<f64>,
     pub(crate) request_us: RequestMicros,
     pub(crate) pages_by_method: MethodPages,
     pub(crate) fallbacks: FallbackCounts,
@@ -135,6 +137,7 @@ impl Outcome {
             source_cpu_us_per_page: source_cpu,
             destination_cpu_us_per_page: destination_cpu,
             cpu_us_per_page: both.and_then(a_page),
+            sender_cores: over(source.sender_cpu_us / 1e6, seconds),
             request_us: source.request_us,
             pages_by_method: source.pages_by_method.clone(),
             fallbacks: source.fallbacks,
@@ -164,7 +167,7 @@ pub(crate) mod tests {
     /// 1000 pages of 4 KiB in so many seconds, 8 ms of CPU at the source and 2 ms at the destination.
     pub(crate) fn migrated(method: &str, seconds: f64) -> Migrated {
         let source = json!({
-            "method": method, "seconds": seconds, "cpu_us": 8000.0, "rounds": 2, "pages": 1000, "zero_pages": 24,
+            "method": method, "seconds": seconds, "cpu_us": 8000.0, "sender_cpu_us": 5000.0, "rounds": 2, "pages": 1000, "zero_pages": 24,
             "source_bytes": 4_096_000, "wire_bytes": 1_024_000, "delta_bytes": [40_960, 1024],
             "request_us": { "p50": 100.0, "p99": 250.5, "max": 1234.0 },
             "pages_by_method": { "raw": 990, "delta": 10 },

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use pageferry_accel::codec::deflate::Window;
 use pageferry_accel::method::Method;
 use pageferry_accel::units::{PageSize, UnknownPageSize};
+use pageferry_engine::budget::CpuBudget;
 use pageferry_engine::transport::Address;
 use serde::{Serialize, Serializer};
 
@@ -88,6 +89,7 @@ pub(crate) struct Transfer {
     pub(crate) max_pages: u32,
     pub(crate) connections: u16,
     pub(crate) max_bandwidth: Option<ByteRate>,
+    pub(crate) cpu_budget: Option<CpuBudget>,
     pub(crate) verify: bool,
     #[serde(flatten)]
     pub(crate) device: DevicePlan,
@@ -222,6 +224,7 @@ impl Transfer {
             max_pages,
             connections,
             max_bandwidth,
+            cpu_budget,
             no_verify,
         } = stream;
         let baseline_cache = baseline_cache.unwrap_or(ByteSize(input.bytes().min(LARGEST_DEFAULT_CACHE)));
@@ -244,6 +247,7 @@ impl Transfer {
             max_pages,
             connections,
             max_bandwidth,
+            cpu_budget,
             verify: !no_verify,
             device,
         })

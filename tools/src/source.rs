@@ -149,6 +149,7 @@ impl<'a> Source<'a> {
             deflate_window_bits: self.transfer.window.bits(),
             baseline_bytes: if method.needs_baseline() { cache } else { 0 },
             max_bytes_per_s: self.transfer.max_bandwidth.map(|rate| rate.0),
+            cpu_budget: self.transfer.cpu_budget,
             ..SenderConfig::new(MigrationId::random().map_err(Error::Random)?, method.selector(tracer)?)
         })
     }

@@ -41,10 +41,12 @@ fn lines(transfer: &Transfer, outcomes: &[Outcome], host: &Host, way: &str) -> V
     };
     let device = &transfer.device;
     let limit = transfer.max_bandwidth.map(|rate| format!(", at most {rate}")).unwrap_or_default();
+    let budget =
+        transfer.cpu_budget.map(|budget| format!(", at most {budget} at the source")).unwrap_or_default();
     let mut lines = vec![format!("Guest: {what}, pages of {}, {}.", transfer.page_size, rounds(outcomes))];
     lines.extend(pages(outcomes));
     lines.push(format!(
-        "Path:  {} CPU workers at each end, {} pages a request, {} connection{}, {way}{limit}; {}.",
+        "Path:  {} CPU workers at each end, {} pages a request, {} connection{}, {way}{limit}{budget}; {}.",
         device.workers,
         transfer.max_pages,
         transfer.connections,

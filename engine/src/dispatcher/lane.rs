@@ -103,7 +103,6 @@ impl Lane {
         let group = self.order.group(node);
         let turn = self.turns[group].fetch_add(1, Relaxed);
         let mut reason = Reason::Gone;
-        self.meter.offering();
         for queue in self.order.queues(group, turn) {
             let station = &self.stations[queue];
             let admission = station.health.admit(Instant::now);
@@ -119,7 +118,6 @@ impl Lane {
                 }
             }
         }
-        self.meter.declined();
         Err(Declined { request, reason })
     }
 
@@ -127,7 +125,6 @@ impl Lane {
     pub(super) fn force(&self, mut request: Box<Request>, tally: &Tally) -> Result<(), Declined> {
         let turn = self.turns[0].fetch_add(1, Relaxed);
         let mut reason = Reason::Gone;
-        self.meter.offering();
         for queue in self.order.queues(0, turn) {
             match self.stations[queue].offer(request, false, &self.meter, tally) {
                 Ok(()) => return Ok(()),
@@ -137,7 +134,6 @@ impl Lane {
                 }
             }
         }
-        self.meter.declined();
         Err(Declined { request, reason })
     }
 
@@ -149,6 +145,11 @@ impl Lane {
             requests: self.requests.load(Relaxed),
             pages: self.pages.load(Relaxed),
         }
+    }
+
+    /// CPU time of its threads, if it has any, in what came back from them until now.
+    pub(super) fn worked(&self) -> Duration {
+        self.meter.worked()
     }
 
     /// Appends whatever completed on its queues, each of which is judged by it.

@@ -5,14 +5,17 @@ use std::time::{Duration, Instant};
 use pageferry_accel::method::Method;
 use pageferry_accel::queue::Completion;
 
-use crate::sync::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 
 /// Measured by those who submit to an accelerator and the one who polls it.
 #[derive(Debug)]
 pub(super) struct Meter {
     /// Whether its threads state the CPU time themselves. Else submitting and polling is what a request costs.
     has_threads: bool,
-    in_flight: AtomicUsize,
+    taken: AtomicU64,
+    returned: AtomicU64,
+    /// Nanoseconds of CPU time of its threads.
+    worked: AtomicU64,
     /// By method, as they are on the wire.
     submissions: [Submissions; Method::ALL.len()],
 }
@@ -29,18 +32,15 @@ pub(super) struct Watch(Option<Instant>);
 
 impl Meter {
     pub(super) fn new(has_threads: bool) -> Self {
-        let none = |_| Submissions { count: AtomicU64::new(0), nanoseconds: AtomicU64::new(0) };
-        Self { has_threads, in_flight: AtomicUsize::new(0), submissions: Method::ALL.map(none) }
-    }
-
-    /// Counts a request that is about to be offered: before, so that it is never polled and not yet in flight.
-    pub(super) fn offering(&self) {
-        self.in_flight.fetch_add(1, Relaxed);
-    }
-
-    /// Counts a request that was offered and not taken.
-    pub(super) fn declined(&self) {
-        self.in_flight.fetch_sub(1, Relaxed);
+        let zero = || AtomicU64::new(0);
+        let none = |_| Submissions { count: zero(), nanoseconds: zero() };
+        Self {
+            has_threads,
+            taken: zero(),
+            returned: zero(),
+            worked: zero(),
+            submissions: Method::ALL.map(none),
+        }
     }
 
     /// Looks at the clock, unless that would be for nothing.
@@ -50,9 +50,10 @@ impl Meter {
 
     /// A queue took a request in the time since then.
     pub(super) fn submitted(&self, method: Method, since: &Watch) {
+        self.taken.fetch_add(1, Relaxed);
         if let Watch(Some(begun)) = since {
-            let Submissions { count, nanoseconds } = &self.submissions[usize::from(method.to_wire())];
-            nanoseconds.fetch_add(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX), Relaxed);
+            let Submissions { count, nanoseconds: sum } = &self.submissions[usize::from(method.to_wire())];
+            sum.fetch_add(nanoseconds(begun.elapsed()), Relaxed);
             count.fetch_add(1, Relaxed);
         }
     }
@@ -62,17 +63,28 @@ impl Meter {
         if found.is_empty() {
             return;
         }
-        let (now, came_back) = (Instant::now(), found.len());
-        let in_flight = self.in_flight.fetch_sub(came_back, Relaxed);
-        let share = |time: Duration, of: usize| time / u32::try_from(of.max(1)).unwrap_or(u32::MAX);
+        let (now, came_back) = (Instant::now(), found.len() as u64);
+        // What comes back at once may be here before it is counted as taken.
+        let in_flight = self.taken.load(Relaxed).saturating_sub(self.returned.fetch_add(came_back, Relaxed));
+        let share = |time: Duration, of: u64| time / u32::try_from(of.max(1)).unwrap_or(u32::MAX);
         let Watch(begun) = since;
         let polling = begun.map(|begun| share(now.saturating_duration_since(begun), came_back));
+        let mut worked = Duration::ZERO;
         for Completion { request, .. } in found {
-            if let Some(polling) = polling {
-                request.cpu = polling + self.submission(request.method);
+            match polling {
+                Some(polling) => request.cpu = polling + self.submission(request.method),
+                None => worked += request.cpu,
             }
             request.occupancy = share(now.saturating_duration_since(request.submitted), in_flight);
         }
+        if self.has_threads {
+            self.worked.fetch_add(nanoseconds(worked), Relaxed);
+        }
+    }
+
+    /// CPU time of its threads in what came back.
+    pub(super) fn worked(&self) -> Duration {
+        Duration::from_nanos(self.worked.load(Relaxed))
     }
 
     /// How long it takes to hand over a request of this method, on average.
@@ -80,6 +92,10 @@ impl Meter {
         let Submissions { count, nanoseconds } = &self.submissions[usize::from(method.to_wire())];
         Duration::from_nanos(nanoseconds.load(Relaxed) / count.load(Relaxed).max(1))
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(all(test, not(loom)))]
@@ -109,8 +125,7 @@ mod tests {
     #[test]
     fn a_request_takes_the_share_of_an_accelerator_that_is_left_to_it_by_those_it_is_there_with() {
         let meter = Meter::new(true);
-        (0..6).for_each(|_| meter.offering());
-        meter.declined();
+        (0..5).for_each(|_| meter.submitted(Method::Raw, &meter.start()));
         let mut found = back(&[10_000 * MILLISECOND, 20_000 * MILLISECOND]);
         meter.polled(&mut found, &meter.start());
         let mut last = back(&[9000 * MILLISECOND]);
@@ -127,7 +142,6 @@ mod tests {
     fn a_request_of_a_device_costs_its_part_of_a_poll_and_what_its_method_takes_to_submit() {
         let meter = Meter::new(false);
         for (method, took) in [(Method::Raw, 2000), (Method::Raw, 4000), (Method::Delta, 60_000)] {
-            meter.offering();
             meter.submitted(method, &since(took * MILLISECOND));
         }
         let mut found = back(&[Duration::ZERO; 2]);
@@ -141,11 +155,10 @@ mod tests {
     #[test]
     fn what_a_thread_says_that_it_worked_stands() {
         let meter = Meter::new(true);
-        meter.offering();
         meter.submitted(Method::Raw, &meter.start());
         let mut found = back(&[Duration::ZERO]);
         found[0].request.cpu = MILLISECOND;
         meter.polled(&mut found, &meter.start());
-        assert_eq!(found[0].request.cpu, MILLISECOND);
+        assert_eq!((found[0].request.cpu, meter.worked()), (MILLISECOND, MILLISECOND));
     }
 }

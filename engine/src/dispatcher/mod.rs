@@ -11,6 +11,7 @@ mod tests;
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::guest::GuestRam;
@@ -82,6 +83,11 @@ impl Dispatcher {
     /// What each accelerator did so far, in the order of preference.
     pub(crate) fn work(&self) -> Vec<Work> {
         self.lanes.iter().map(Lane::work).collect()
+    }
+
+    /// CPU time of the threads of all accelerators, in what came back from them until now.
+    pub(crate) fn worked(&self) -> Duration {
+        self.lanes.iter().map(Lane::worked).sum()
     }
 
     /// How many requests all queues hold together.

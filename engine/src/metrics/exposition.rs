@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
@@ -37,10 +37,10 @@ impl<'a> Exposition<'a> {
     }
 
     /// What only grows.
-    pub(super) fn counters<'s>(
+    pub(super) fn counters<'s, V: EncodeCounterValue>(
         &mut self,
         family: Family,
-        samples: impl IntoIterator<Item = Sample<'s, u64>>,
+        samples: impl IntoIterator<Item = Sample<'s, V>>,
     ) -> fmt::Result {
         self.family(family, samples, ConstCounter::new)
     }

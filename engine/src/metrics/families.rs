@@ -49,7 +49,7 @@ fn progress(snapshot: &Snapshot, to: &mut Exposition<'_>) -> fmt::Result {
     )?;
     to.counters(
         plain("reconnections", "How often broken connections were made anew."),
-        one(snapshot.reconnections.into()),
+        one(u64::from(snapshot.reconnections)),
     )?;
     to.gauges(
         bytes("guest_memory", "How much memory the guest has."),
@@ -107,10 +107,12 @@ fn sent(report: &SendReport, to: &mut Exposition<'_>) -> fmt::Result {
         baselines,
         accelerators,
         selector,
+        cpu,
     } = report;
     traffic(*rounds, *frames, *pages, *zero_pages, to)?;
     to.counters(bytes("source", "Bytes of the pages that were sent and were not zero."), one(*source_bytes))?;
     to.counters(bytes("wire", "Bytes on the wire: headers, tables and payloads."), one(*wire_bytes))?;
+    to.counters(seconds("cpu", "CPU time of the sender's threads."), one(cpu.as_secs_f64()))?;
     let by_method = |of: fn(MethodCount) -> u64| {
         Method::ALL.map(|method| (vec![("method", method.name())], of(methods.of(method))))
     };
@@ -146,7 +148,7 @@ fn received(report: &ReceiveReport, to: &mut Exposition<'_>) -> fmt::Result {
 fn traffic(rounds: u32, frames: u64, pages: u64, zero_pages: u64, to: &mut Exposition<'_>) -> fmt::Result {
     to.counters(
         plain("rounds", "Rounds that the destination has, every page verified."),
-        one(rounds.into()),
+        one(u64::from(rounds)),
     )?;
     to.counters(plain("frames", "Frames of pages."), one(frames))?;
     to.counters(

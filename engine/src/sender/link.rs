@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pageferry_accel::cpu_time;
 
-/// What a sender's link and its poller did until the last frame of pages, counted up from the sender's beginning. Who wants
+/// What a sender's link and its poller did until the last frame of pages, or the end of the last round, counted up from the sender's beginning. Who wants
 /// to know about some time in between takes the difference of two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkClock {

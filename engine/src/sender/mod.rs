@@ -3,6 +3,7 @@
 mod error;
 mod link;
 mod outgoing;
+mod pacing;
 mod picker;
 mod poller;
 mod report;
@@ -33,6 +34,7 @@ pub use stop::Stop;
 pub use watch::SendWatch;
 
 use crate::batcher::Batcher;
+use crate::budget::CpuBudget;
 use crate::connection::Connection;
 use crate::dirty::{DirtyBitmap, DirtyRun};
 use crate::dispatcher::{Dispatcher, Unplaced};
@@ -42,6 +44,7 @@ use crate::poll;
 use crate::rate::RateLimit;
 use crate::selector::Selector;
 use crate::vm::Machine;
+use pacing::Pacing;
 use picker::{Lot, Picker};
 use poller::{Command, Landing, Poller};
 
@@ -60,6 +63,8 @@ pub struct SenderConfig {
     pub baseline_bytes: usize,
     /// The most bytes a second that are sent, if there is a limit.
     pub max_bytes_per_s: Option<u64>,
+    /// The most CPU time that its threads use on average, if there is a limit.
+    pub cpu_budget: Option<CpuBudget>,
     /// What the guest needs of a processor, for the destination to check; without one it is not checked.
     pub machine: Option<Machine>,
     /// Which attempt at the migration this is: 0, and one more whenever it is taken up again after its connections broke.
@@ -79,6 +84,7 @@ impl SenderConfig {
             deflate_window_bits: 15,
             baseline_bytes: if deltas { 64 << 20 } else { 0 },
             max_bytes_per_s: None,
+            cpu_budget: None,
             machine: None,
             attempt: 0,
         }
@@ -102,6 +108,7 @@ pub struct Sender {
     agreement: Agreement,
     watch: SendWatch,
     stop: Stop,
+    pacing: Pacing,
     round: u32,
     sequence: u64,
     barrier: Duration,
@@ -192,6 +199,7 @@ impl Sender {
             agreement,
             watch,
             stop,
+            pacing: Pacing::new(config.cpu_budget),
             round: 0,
             sequence: 0,
             barrier: Duration::ZERO,
@@ -232,6 +240,7 @@ impl Sender {
     /// # Errors
     /// [`SendError`] if the migration failed. The sender is of no further use then.
     pub fn send_round(&mut self, dirty: &DirtyBitmap) -> Result<Report, SendError> {
+        self.pacing.begin_round();
         self.take_back_requests();
         self.picker.begin_round(&self.watch);
         let (round, mut pages) = (self.round, 0);
@@ -306,6 +315,7 @@ impl Sender {
     /// Hands a request to a queue; waits only while there is room in none.
     fn submit(&mut self, request: Box<Request>) -> Result<(), SendError> {
         let offered = Instant::now();
+        self.pacing.wait(&self.watch, &self.pool);
         self.dispatcher.place(request, &self.pool).map_err(|unplaced| match unplaced {
             Unplaced::QueuesGone(method) => self.give_up(SendError::QueuesGone(method)),
             Unplaced::PoolClosed => self.failure(),
@@ -337,8 +347,9 @@ impl Sender {
         });
     }
 
-    fn count(&self) {
+    fn count(&mut self) {
         let counts = &mut *self.watch.counts();
+        counts.cpu = self.pacing.end_round();
         counts.baselines = self.baselines.counters();
         counts.selector = self.picker.counts();
     }

@@ -14,6 +14,7 @@ use pageferry_accel::units::PageCount;
 
 use super::watch::SendWatch;
 use super::{LinkClock, SendError, SenderConfig};
+use crate::budget::CpuBudget;
 use crate::dirty::DirtyRun;
 use crate::dispatcher::Dispatcher;
 use crate::frame::{Header, Limits};
@@ -35,9 +36,10 @@ pub(super) struct Watched {
     /// When the present stretch began, and what the poller had done then.
     begun: Instant,
     before: LinkClock,
-    /// CPU time of the requests that have come back in it, and what they used each accelerator.
+    /// What the sender's other threads had worked then.
     cpu: Duration,
-    /// None for the CPU's workers, whose time is CPU time.
+    /// What requests that have come back since used each accelerator;
+    /// none for the CPU's workers, whose time is CPU time.
     devices: Vec<Option<Duration>>,
     /// How long the migration thread has waited.
     waited: Duration,
@@ -163,7 +165,6 @@ impl Picker {
             return;
         }
         watched.adaptive.observe(&observation(request));
-        watched.cpu += request.cpu;
         if let Some(Some(occupancy)) = watched.devices.get_mut(request.lane) {
             *occupancy += request.occupancy;
         }
@@ -184,21 +185,20 @@ impl Watched {
     /// A new stretch begins: what was before it, such as the time between two rounds, tells nothing.
     fn begin_stretch(&mut self, watch: &SendWatch) {
         (self.begun, self.before) = (Instant::now(), watch.link());
-        (self.cpu, self.waited, self.requests) = (Duration::ZERO, Duration::ZERO, 0);
+        (self.cpu, self.waited, self.requests) = (watch.cpu_of_the_others(), Duration::ZERO, 0);
         self.devices.iter_mut().flatten().for_each(|occupancy| *occupancy = Duration::ZERO);
     }
 
     fn end_stretch(&mut self, watch: &SendWatch) {
         let (now, before) = (watch.link(), self.before);
-        let poller_cpu = now.poller_cpu.saturating_sub(before.poller_cpu);
         self.adaptive.observe_stretch(&Stretch {
             wall: self.begun.elapsed(),
             blocked: now.blocked.saturating_sub(before.blocked),
             waited: self.waited,
             bytes: now.wire_bytes - before.wire_bytes,
             requests: now.requests - before.requests,
-            poller_cpu,
-            cpu: self.cpu + poller_cpu,
+            poller_cpu: now.poller_cpu.saturating_sub(before.poller_cpu),
+            cpu: watch.cpu_of_the_others().saturating_sub(self.cpu),
             devices: self.devices.iter().copied().flatten().max().unwrap_or_default(),
         });
         self.begin_stretch(watch);
@@ -228,7 +228,7 @@ fn terms(
         page_bytes: u32::try_from(ram.page_size().bytes()).unwrap_or(u32::MAX),
         max_pages: limits.max_pages,
         region_bytes: REGION_BYTES,
-        cpus: cpus as f64,
+        cpus: config.cpu_budget.map_or(cpus as f64, CpuBudget::cores),
         max_bytes_per_s: config.max_bytes_per_s,
         // Until it says so itself, it is taken to be as large as this machine.
         destination_workers: u32::try_from(cpus).unwrap_or(u32::MAX),

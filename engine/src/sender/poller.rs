@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use pageferry_accel::cpu_time;
 use pageferry_accel::pool::Pool;
 use pageferry_accel::queue::{Completion, Failure};
 use pageferry_accel::request::Request;
@@ -158,6 +159,7 @@ impl Poller {
             // A destination that cannot be told sees the connection end.
             let _ = self.write_head(0);
         }
+        self.watch.link_clock().poller_cpu = cpu_time::of_this_thread();
         Landing { outcome: self.outcome, connections: self.connections }
     }
 
@@ -230,6 +232,7 @@ impl Poller {
         self.send_head_everywhere()?;
         let report = self.read_report(round)?;
         self.watch.counts().rounds += 1;
+        self.watch.link_clock().poller_cpu = cpu_time::of_this_thread();
         // The migration thread waits for it; if it is gone, so is the migration.
         let _ = self.reports.send(report);
         Ok(())

@@ -39,6 +39,9 @@ pub struct SendReport {
     pub accelerators: Vec<Work>,
     /// What the selector did, if it was adaptive.
     pub selector: Option<SelectorCounts>,
+    /// CPU time of the sender's threads: the migration thread in the rounds that are over, the poller, and all threads of
+    /// accelerators in the requests that came back from them.
+    pub cpu: Duration,
 }
 
 /// Pages and payload bytes by method.
@@ -139,6 +142,7 @@ impl SendReport {
         if let Some(more) = other.selector {
             self.selector.get_or_insert_default().absorb(more);
         }
+        self.cpu += other.cpu;
     }
 
     /// Counts a request that was sent with a head of `head_bytes`.

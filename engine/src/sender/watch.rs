@@ -1,6 +1,7 @@
 //! What a sender has done so far, for other threads to look at.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{LinkClock, SendReport};
 use crate::dispatcher::Dispatcher;
@@ -24,6 +25,7 @@ impl SendWatch {
         let mut report = self.counts().clone();
         self.dispatcher.report(&mut report.fallbacks);
         report.accelerators = self.dispatcher.work();
+        report.cpu += self.cpu_of_the_others();
         report
     }
 
@@ -37,6 +39,11 @@ impl SendWatch {
     #[must_use]
     pub fn link(&self) -> LinkClock {
         *self.link_clock()
+    }
+
+    /// CPU time of all threads of the sender but the migration thread, as far as they have stated it.
+    pub(super) fn cpu_of_the_others(&self) -> Duration {
+        self.link().poller_cpu + self.dispatcher.worked()
     }
 
     /// What the poller counts its time in.

@@ -114,6 +114,18 @@ fn every_way_between_the_ends_moves_the_same_pages() {
 }
 
 #[test]
+fn a_cpu_budget_is_held_and_said() {
+    let arguments = ["--size", "4M", "--method", "raw", "--workload", "random", "--cpu-budget", "4.5"];
+    let report = results(&arguments);
+    assert_eq!(report["config"]["cpu_budget"], 4.5, "{report}");
+    let cores = report["results"][0]["sender_cores"].as_f64();
+    assert!(cores.is_some_and(|cores| cores > 0.0 && cores <= 4.5), "{report}");
+    assert!(results(&arguments[..6])["config"]["cpu_budget"].is_null());
+    let table = run(&[&["run"], &arguments[..]].concat());
+    assert!(table.stdout.contains(", at most 4.5 cores at the source;"), "{table:?}");
+}
+
+#[test]
 fn the_window_is_what_the_accelerators_need() {
     for (accelerators, window) in
         [("cpu", 32_768), ("iaa-model,cpu", 4096), ("iaa-model,qat:/no/such/library.so,cpu", 32_768)]

@@ -23,6 +23,11 @@ fn wrong_usage_exits_2_and_says_what_is_right() {
         (&["run", "--size", "0"], "whole pages"),
         (&["run", "--size", "5000"], "whole pages of 4 KiB"),
         (&["run", "--max-bandwidth", "0"], "no rate"),
+        (&["run", "--cpu-budget", "0"], "a CPU budget of 0 cores cannot be held: use 0.01 to 4096"),
+        (
+            &["send", "--to", "unix:/a", "--cpu-budget", "half"],
+            "`half` is no CPU budget: write a number of cores",
+        ),
         (&["run", "--runtime", "soon"], "no time"),
         (&["run", "--page-size", "8K"], "use 4K, 16K or 64K"),
         (&["run", "--window", "8K"], "use 4K or 32K"),

@@ -67,6 +67,7 @@ fn sent() -> SendReport {
             work("cpu", Provenance::Cpu, 24),
         ],
         selector: Some(SelectorCounts { decisions: 25, changes: 26, probes: 27 }),
+        cpu: Duration::from_millis(2500),
     }
 }
 
@@ -193,6 +194,7 @@ fn every_number_of_the_source_is_told_once_and_no_other() {
         ("pages_total", "content=\"zero\"", 14.0),
         ("source_bytes_total", "", 15.0),
         ("wire_bytes_total", "", 9_007_199_254_740_992.0),
+        ("cpu_seconds_total", "", 2.5),
         ("baseline_lookups_total", "result=\"hit\"", 16.0),
         ("baseline_lookups_total", "result=\"miss\"", 17.0),
         ("baseline_refusals_total", "", 18.0),

@@ -78,7 +78,9 @@ fn sample(line: &str, family: &Family) -> Result<(String, f64), String> {
         return Err("no word of which end it is".into());
     }
     let value: f64 = value.parse().map_err(|_| "no number")?;
-    if family.kind == "counter" && (value < 0.0 || value.fract() != 0.0) {
+    // Of what is counted, time alone is not counted in ones.
+    let whole = value.fract() == 0.0 || family.name.ends_with("_seconds");
+    if family.kind == "counter" && (value < 0.0 || !whole) {
         return Err("no count".into());
     }
     let labels: Vec<String> = sorted.iter().map(|(label, value)| format!("{label}={value:?}")).collect();

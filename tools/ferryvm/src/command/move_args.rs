@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, Parser, value_parser};
 use pageferry_accel::queue::Accelerator;
+use pageferry_engine::budget::CpuBudget;
 use pageferry_engine::handshake::MigrationId;
 use pageferry_engine::migration::{
     Arbiter, ArbiterError, ConvergenceConfig, FileArbiter, Patience, SourceConfig,
@@ -62,6 +63,9 @@ pub(crate) struct MoveArgs {
     /// Not more than this a second on the wire, as in 100M (bytes) or 10Gbit (bits) [default: no limit]
     #[arg(long, value_name = "RATE", help_heading = PATH)]
     max_bandwidth: Option<ByteRate>,
+    /// Not more CPU time than this at the source, on average and all threads of the data path together, as in 0.25 [default: no limit]
+    #[arg(long, value_name = "CORES", help_heading = PATH)]
+    cpu_budget: Option<CpuBudget>,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
@@ -177,6 +181,7 @@ impl MoveArgs {
             deflate_window_bits: window.bits(),
             baseline_bytes: if self.method.needs_baseline() { baseline_bytes } else { 0 },
             max_bytes_per_s: self.max_bandwidth.map(|rate| rate.0),
+            cpu_budget: self.cpu_budget,
             ..SenderConfig::new(id, selector)
         };
         let convergence = ConvergenceConfig {
