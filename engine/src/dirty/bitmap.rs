@@ -91,7 +91,7 @@ impl DirtyBitmap {
     /// How many pages are dirty.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.runs().map(|run| run.pages).sum()
+        self.regions.iter().map(DirtyRegion::count).sum()
     }
 
     /// The regions, to be filled by a tracker.
@@ -118,9 +118,21 @@ impl DirtyRegion {
         &mut self.words
     }
 
+    /// How many of its pages are dirty.
+    fn count(&self) -> u64 {
+        let (words, last) = self.words.split_at(self.words.len().saturating_sub(1));
+        let last = last.first().map_or(0, |last| (last << self.excess_bits()).count_ones());
+        words.iter().map(|word| u64::from(word.count_ones())).sum::<u64>() + u64::from(last)
+    }
+
+    /// How many bits of the last word are no pages.
+    fn excess_bits(&self) -> u64 {
+        self.words.len() as u64 * WORD_BITS - self.range.pages
+    }
+
     /// The runs of this region.
     fn runs(&self) -> Runs<'_> {
-        let excess = self.words.len() as u64 * WORD_BITS - self.range.pages;
+        let excess = self.excess_bits();
         let (words, last) = self.words.split_at(self.words.len().saturating_sub(1));
         Runs {
             words: words.iter(),

@@ -36,6 +36,8 @@ pub struct Adaptive {
     unsettled: f32,
     /// What a page costs by each way, for the pages that are being decided on.
     costs: Vec<f32>,
+    /// How likely a page that is sent now is sent again.
+    again: f32,
     tracer: Option<Tracer>,
 }
 
@@ -145,6 +147,10 @@ const DWELL: u16 = 8;
 /// How many pages the means of the whole stream rest on at most.
 const STREAM_PAGES: f32 = 2048.0;
 
+/// How likely a page is sent again, at the least and at the most.
+const LEAST_AGAIN: f32 = 0.1;
+const MOST_AGAIN: f32 = 0.9;
+
 /// How fast the best that a way did somewhere is forgotten, by request.
 const FADE_BEST: f32 = 0.01;
 
@@ -155,7 +161,7 @@ const LOOK_EVERY: u16 = 32;
 const FORGET: f32 = 1.005;
 
 /// Copying a page into the cache of baselines, in nanoseconds a byte: a copy, and most often a page fault on the cache's memory.
-const KEEP_NS_PER_BYTE: f32 = 0.3;
+const KEEP_NS_PER_BYTE: f32 = 0.6;
 
 impl Adaptive {
     /// A selector on these terms. Says so to `tracer`, which is handed everything that follows too.
@@ -179,12 +185,25 @@ impl Adaptive {
             counts: SelectorCounts::default(),
             unsettled: 0.0,
             costs: vec![0.0; ways.len()],
+            again: LEAST_AGAIN,
             tracer,
             ways,
             terms,
         };
         adaptive.set_tariff();
         adaptive
+    }
+
+    /// A round begins, with so many dirty pages of so many that there are.
+    ///
+    /// Where few pages are dirty they are likely to be dirty again: that is how a round came to have few. Where all are, as in
+    /// the first round, that says nothing.
+    pub fn begin_round(&mut self, dirty: u64, pages: u64) {
+        if let Some(tracer) = &self.tracer {
+            tracer.tell(&Event::Round { dirty, pages });
+        }
+        let share = single(dirty as f64) / single(pages.max(1) as f64);
+        self.again = (1.0 - share).clamp(LEAST_AGAIN, MOST_AGAIN);
     }
 
     /// Which way a piece goes.
@@ -422,7 +441,7 @@ impl Adaptive {
         let differences = (0..self.ways.len()).filter(usable);
         let costs = differences.map(|other| self.price(other, self.hoped(region, other)));
         let keeping = KEEP_NS_PER_BYTE * page_bytes(&self.terms) * self.cpu_price();
-        let gain = now * (1.0 - THRESHOLD) - costs.reduce(f32::min)? - keeping;
+        let gain = self.again * (now * (1.0 - THRESHOLD) - costs.reduce(f32::min)?) - keeping;
         Some(gain).filter(|&gain| gain > 0.0)
     }
 
@@ -606,7 +625,8 @@ impl Adaptive {
 impl WayState {
     fn new(way: Way, terms: &Terms, page_bytes: f32) -> Self {
         let lane = &terms.lanes[way.lane];
-        let expected = Expectation::of(way.method).on_cpu(page_bytes);
+        let expectation = Expectation::of(way.method);
+        let expected = expectation.on_cpu(page_bytes);
         // A device leaves the CPU little to do.
         let cpu_ns = if lane.on_cpu { expected.cpu_ns } else { 0.01 * page_bytes };
         Self {
@@ -616,7 +636,7 @@ impl WayState {
             queues: single(lane.queues.into()),
             cost: PageCost { cpu_ns, ..expected },
             pages: 0.0,
-            best_bytes: expected.bytes,
+            best_bytes: expectation.least_bytes(page_bytes),
             occupancy_ns: None,
             failures: 0,
             suspended_until: 0,

@@ -93,6 +93,8 @@ impl World {
     /// Sends every page once. Returns the seconds that took, as if link and CPU never waited for each other.
     fn round(&mut self) -> f64 {
         let before = (self.link_s, self.cpu_s);
+        let pages = self.kinds.len() as u64 * REGION_PAGES;
+        self.adaptive.begin_round(pages, pages);
         for region in 0..self.kinds.len() {
             let first = region as u64 * REGION_PAGES;
             let mut known = false;
@@ -271,6 +273,7 @@ fn replay(lines: &[String]) -> usize {
         let event: Event = serde_json::from_str(line).unwrap();
         match (event, &mut adaptive) {
             (Event::Began(terms), _) => adaptive = Some(Adaptive::new(terms, None)),
+            (Event::Round { dirty, pages }, Some(adaptive)) => adaptive.begin_round(dirty, pages),
             (Event::Decided(decision), Some(adaptive)) => {
                 let Decision { first, pages, known, way, keep, .. } = decision;
                 let choice = adaptive.choose(Piece { first: PageIndex(first), pages, known });

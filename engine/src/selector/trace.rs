@@ -40,6 +40,13 @@ impl fmt::Debug for Tracer {
 pub enum Event {
     /// It began, on these terms.
     Began(Terms),
+    /// A round began.
+    Round {
+        /// Pages that are dirty.
+        dirty: u64,
+        /// Pages that there are.
+        pages: u64,
+    },
     /// It decided which way some pages go.
     Decided(Decision),
     /// It saw what became of a request.

@@ -242,7 +242,7 @@ impl Sender {
     pub fn send_round(&mut self, dirty: &DirtyBitmap) -> Result<Report, SendError> {
         self.pacing.begin_round();
         self.take_back_requests();
-        self.picker.begin_round(&self.watch);
+        self.picker.begin_round(dirty, &self.watch);
         let (round, mut pages) = (self.round, 0);
         for run in dirty.runs() {
             pages += run.pages;

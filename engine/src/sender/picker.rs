@@ -15,7 +15,7 @@ use pageferry_accel::units::PageCount;
 use super::watch::SendWatch;
 use super::{LinkClock, SendError, SenderConfig};
 use crate::budget::CpuBudget;
-use crate::dirty::DirtyRun;
+use crate::dirty::{DirtyBitmap, DirtyRun};
 use crate::dispatcher::Dispatcher;
 use crate::frame::{Header, Limits};
 use crate::selector::{
@@ -33,6 +33,8 @@ pub(super) enum Picker {
 /// An adaptive selector, and what it was shown last.
 pub(super) struct Watched {
     adaptive: Adaptive,
+    /// How many pages the guest has.
+    pages: u64,
     /// When the present stretch began, and what the poller had done then.
     begun: Instant,
     before: LinkClock,
@@ -83,7 +85,7 @@ impl Picker {
             }
             let devices = terms.lanes.iter().map(|lane| (!lane.on_cpu).then_some(Duration::ZERO)).collect();
             let adaptive = Adaptive::new(terms, config.selector.tracer().cloned());
-            return Ok(Self::Adaptive(Box::new(Watched::new(adaptive, devices))));
+            return Ok(Self::Adaptive(Box::new(Watched::new(adaptive, ram.pages(), devices))));
         }
         for &method in methods {
             if !dispatcher.can(method, Direction::Encode) {
@@ -145,9 +147,10 @@ impl Picker {
     }
 
     /// A round begins.
-    pub(super) fn begin_round(&mut self, watch: &SendWatch) {
+    pub(super) fn begin_round(&mut self, dirty: &DirtyBitmap, watch: &SendWatch) {
         if let Self::Adaptive(watched) = self {
             watched.begin_stretch(watch);
+            watched.adaptive.begin_round(dirty.count(), watched.pages);
         }
     }
 
@@ -176,10 +179,10 @@ impl Picker {
 }
 
 impl Watched {
-    fn new(adaptive: Adaptive, devices: Vec<Option<Duration>>) -> Self {
+    fn new(adaptive: Adaptive, pages: u64, devices: Vec<Option<Duration>>) -> Self {
         let (begun, before) = (Instant::now(), LinkClock::default());
         let (cpu, waited) = (Duration::ZERO, Duration::ZERO);
-        Self { adaptive, begun, before, cpu, devices, waited, requests: 0 }
+        Self { adaptive, pages, begun, before, cpu, devices, waited, requests: 0 }
     }
 
     /// A new stretch begins: what was before it, such as the time between two rounds, tells nothing.
