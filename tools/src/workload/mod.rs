@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::cli::WorkloadName;
 use crate::quantity::ByteSize;
 use content::Content;
-use noise::Noise;
+pub(crate) use noise::Noise;
 
 /// Guest memory that is made up, and how it changes.
 #[derive(Clone, Copy, Debug, Serialize)]

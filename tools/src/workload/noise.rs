@@ -3,11 +3,11 @@
 /// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014): any state is as good as any
 /// other, so that every page and round can have a generator of its own.
 #[derive(Clone, Debug)]
-pub(super) struct Noise(u64);
+pub(crate) struct Noise(u64);
 
 impl Noise {
     /// The generator of a seed and two numbers, such as a page and a round.
-    pub(super) fn new(seed: u64, first: u64, second: u64) -> Self {
+    pub(crate) fn new(seed: u64, first: u64, second: u64) -> Self {
         let outer = Self(seed).next_u64() ^ first;
         Self(Self(outer).next_u64() ^ second.rotate_left(32))
     }
@@ -27,7 +27,7 @@ impl Noise {
     }
 
     /// An index below `end`, which is not 0.
-    pub(super) fn index(&mut self, end: usize) -> usize {
+    pub(crate) fn index(&mut self, end: usize) -> usize {
         usize::try_from(self.below(end as u64)).unwrap_or(0)
     }
 
