@@ -40,6 +40,7 @@ mod outcome;
 pub mod page_costs;
 mod peer;
 mod plan;
+pub mod profile;
 mod progress;
 pub mod quantity;
 mod recv;

@@ -149,6 +149,7 @@ mod tests {
             latency: Duration::from_nanos(50),
             relative_bytes: 1.0,
             keeps_baselines: false,
+            cpu_share: 0.0,
         };
         let lane = Lane::Device(DeviceLane {
             name: "device".into(),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::chooser::{LinkWindow, Observed};
-use super::lanes::JobId;
+use super::lanes::{JobId, device_method};
 use super::link::Frame;
 use super::time::Nanos;
 use super::world::{Event, POLLER, World};
@@ -114,13 +114,21 @@ impl World<'_> {
     /// Takes what devices have completed.
     fn look(&mut self) {
         for (lane, queue, job) in std::mem::take(&mut self.poller.unseen) {
-            let device = self.setup.source.lanes[lane].device();
-            self.job_mut(job).cpu_ns = device.map_or(0.0, |device| device.submit_ns + device.collect_ns);
+            let submit_ns = self.setup.source.lanes[lane].device().map_or(0.0, |device| device.submit_ns);
+            self.job_mut(job).cpu_ns = submit_ns + self.collect_ns(job);
             let pages = self.job(job).pages;
             self.lanes[lane].release(queue, job, pages);
             self.poller.silent -= 1;
             self.poller.ready.push_back(job);
         }
+    }
+
+    /// What the driver of a device does for a request that has completed.
+    fn collect_ns(&self, job: JobId) -> f64 {
+        let job = self.job(job);
+        let lane = &self.setup.source.lanes[job.lane];
+        let share = device_method(lane, job.choice.method, true).map_or(0.0, |work| work.cpu_share);
+        lane.device().map_or(0.0, |device| device.collect_ns + share * job.encode_ns())
     }
 
     fn send(&mut self, job: JobId) {

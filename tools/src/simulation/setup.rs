@@ -89,6 +89,8 @@ pub struct DeviceMethod {
     pub relative_bytes: f64,
     /// Whether the bytes that were sent are known afterwards, so that they can become baselines.
     pub keeps_baselines: bool,
+    /// What the poller does for the device, as a share of the CPU time that the CPU's codec takes for the same pages.
+    pub cpu_share: f64,
 }
 
 /// What is between the two ends.

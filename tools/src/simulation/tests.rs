@@ -37,6 +37,7 @@ fn qat(bytes_per_s: f64) -> Lane {
         latency: Duration::from_micros(20),
         relative_bytes: 1.0,
         keeps_baselines: false,
+        cpu_share: 0.0,
     };
     Lane::Device(DeviceLane {
         name: "device".into(),
