@@ -239,6 +239,8 @@ pub(crate) enum WorkloadName {
     Ones,
     /// Numbers that count up: shrinks somewhat
     Sequence,
+    /// The memory of a key-value store with random values: shrinks by about 1.6
+    Kv,
     /// Noise: does not shrink
     Random,
     /// Like a guest at work: zero pages, text, structures full of pointers, data that is compressed already

@@ -1,5 +1,6 @@
 //! What pages hold.
 
+use super::items;
 use super::noise::Noise;
 
 /// A kind of memory.
@@ -18,6 +19,8 @@ pub(super) enum Content {
     Sparse,
     /// What a program writes into its objects: counters, pointers, short values.
     Objects,
+    /// Items of a key-value store, with random values.
+    Items,
 }
 
 impl Content {
@@ -44,6 +47,7 @@ impl Content {
             Self::Structures => structures(noise, bytes),
             Self::Sparse => sparse(noise, bytes),
             Self::Objects => words(bytes, |_| object_word(noise)),
+            Self::Items => items::set(number.wrapping_mul(bytes.len() as u64), noise, bytes),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Built-in guest memory: the same bytes for the same seed, and what a guest at work writes between two rounds.
 
 mod content;
+mod items;
 mod noise;
 
 use std::thread;
@@ -76,6 +77,7 @@ impl Workload {
             WorkloadName::Ones => Content::Ones,
             WorkloadName::Sequence => Content::Sequence,
             WorkloadName::Random => Content::Random,
+            WorkloadName::Kv => Content::Items,
             WorkloadName::Mixed => Content::of_share(Noise::new(self.seed, stretch, MIX).below(100)),
         }
     }
@@ -100,18 +102,21 @@ impl Workload {
         while left > 0 {
             let length = if contiguous { left } else { left.min(8 + 8 * noise.index(LARGEST_WRITE / 8)) };
             let start = noise.index((bytes.len() - length) / 8 + 1) * 8;
-            self.overwrite(page, round, &mut noise, &mut bytes[start..start + length]);
+            let place = (page, (page.0 << bytes.len().trailing_zeros()) + start as u64);
+            self.overwrite(place, round, &mut noise, &mut bytes[start..start + length]);
             left -= length;
         }
     }
 
-    /// What a write leaves: of the kind that the workload is made of.
-    fn overwrite(&self, page: PageIndex, round: u32, noise: &mut Noise, bytes: &mut [u8]) {
+    /// What a write into a page, so far from the beginning of memory, leaves: of the kind that the workload is made of.
+    fn overwrite(&self, (page, position): (PageIndex, u64), round: u32, noise: &mut Noise, bytes: &mut [u8]) {
         let content = match self.name {
             WorkloadName::Zeros => Content::Zeros,
             WorkloadName::Ones => Content::Ones,
             WorkloadName::Sequence => Content::Sequence,
             WorkloadName::Random => Content::Random,
+            // Items are set again where they lie, which is not where the write begins.
+            WorkloadName::Kv => return items::set(position, noise, bytes),
             WorkloadName::Mixed => Content::Objects,
         };
         // Numbers that no page had before.
@@ -137,7 +142,7 @@ fn stretch(ram: &GuestRam, page: PageIndex) -> u64 {
 mod tests {
     use std::sync::Arc;
 
-    use pageferry_accel::codec::deflate::{Deflate, Window};
+    use pageferry_accel::codec::deflate::{Deflate, Library, Window};
     use pageferry_accel::guest::AnonymousMemory;
     use pageferry_accel::units::{Gpa, PageSize};
 
@@ -167,7 +172,11 @@ mod tests {
 
     /// Source bytes over deflated bytes, in requests of 63 pages.
     fn ratio(data: &[u8]) -> f64 {
-        let mut deflate = Deflate::new(1, Window::Kib32).unwrap();
+        ratio_by(&Library::preferred(), data)
+    }
+
+    fn ratio_by(library: &Library, data: &[u8]) -> f64 {
+        let mut deflate = Deflate::by(library, 1, Window::Kib32).unwrap();
         let mut out = vec![0; 80 * 4096];
         let deflated: usize =
             data.chunks(63 * 4096).map(|part| deflate.encode(part, &mut out).unwrap()).sum();
@@ -211,6 +220,25 @@ mod tests {
         }
         workload(WorkloadName::Zeros, 1).fill(&ram);
         assert!(data(&ram).is_empty());
+    }
+
+    #[test]
+    fn a_key_value_store_shrinks_by_its_ratio_before_and_after_it_was_written_to() {
+        for change_bytes in [64, 256, 4096].map(ByteSize) {
+            let ram = guest();
+            let workload = Workload { dirty_percent: 100, change_bytes, ..workload(WorkloadName::Kv, 1) };
+            workload.fill(&ram);
+            for round in 1..4 {
+                for library in [Library::preferred(), Library::BuiltIn] {
+                    let ratio = ratio_by(&library, &data(&ram));
+                    assert!(
+                        (1.5..1.7).contains(&ratio),
+                        "{library} shrinks it by {ratio} before round {round} of {change_bytes} a page"
+                    );
+                }
+                assert_eq!(workload.change(&ram, round).count(), ram.pages());
+            }
+        }
     }
 
     #[test]

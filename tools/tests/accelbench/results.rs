@@ -138,7 +138,7 @@ fn the_window_is_what_the_accelerators_need() {
 
 #[test]
 fn every_workload_arrives_and_zero_pages_are_counted_apart() {
-    for name in ["zeros", "ones", "sequence", "random", "mixed"] {
+    for name in ["zeros", "ones", "sequence", "kv", "random", "mixed"] {
         let report = results(&["--workload", name, "--size", "1M", "--rounds", "2", "--method", "lz4+delta"]);
         let result = &report["results"][0];
         assert_eq!(result["verified"], true, "{name}: {result}");
