@@ -81,6 +81,11 @@ impl AcceleratorNames {
         })
     }
 
+    /// Whether any of them is a device with queues of its own: the CPU and QATzip have workers.
+    pub(crate) fn have_queues_of_devices(&self) -> bool {
+        self.iter().any(AcceleratorName::has_queues)
+    }
+
     /// Whether any of them encodes deflate with a window of 32 KiB alone.
     pub(crate) fn look_far_back(&self) -> bool {
         self.iter().any(|name| matches!(name, AcceleratorName::Qat(_) | AcceleratorName::Qatzip(_)))
@@ -110,6 +115,11 @@ impl AcceleratorNames {
 }
 
 impl AcceleratorName {
+    /// Whether it has queues of its own, and not workers.
+    pub(crate) fn has_queues(&self) -> bool {
+        !matches!(self, Self::Cpu | Self::Qatzip(_))
+    }
+
     /// A library without a slash in its name is the dynamic linker's to find.
     fn seen_from(self, folder: &Path) -> Self {
         let library = |file: PathBuf| if file.components().count() > 1 { folder.join(file) } else { file };

@@ -13,6 +13,7 @@ use crate::help;
 use crate::methods::{LevelChoice, MethodMix};
 use crate::quantity::{ByteRate, ByteSize, Seconds};
 use crate::security::{SECURITY, TlsArgs};
+use crate::sweep::SweepArgs;
 
 /// What an accelerator is worth to a live migration.
 ///
@@ -40,6 +41,9 @@ pub(crate) enum Command {
     /// Receive one migration from `accelbench send`
     #[command(after_help = help::RECV)]
     Recv(Box<RecvArgs>),
+    /// Measure every combination of several settings, as `run` measures one
+    #[command(after_help = help::SWEEP)]
+    Sweep(Box<SweepArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -55,7 +59,7 @@ pub(crate) enum ListFormat {
     Json,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
@@ -68,6 +72,15 @@ pub(crate) struct RunArgs {
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) destination: DestinationArgs,
+    #[command(flatten)]
+    pub(crate) ends: EndsArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Both ends of a migration on this machine.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct EndsArgs {
     /// What the two processes talk over
     #[arg(long, value_name = "SOCKET", default_value = "unix", help_heading = PATH)]
     pub(crate) transport: TransportChoice,
@@ -80,8 +93,6 @@ pub(crate) struct RunArgs {
     /// Migrate so many times a method and report the median run
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=1000), help_heading = OUTPUT)]
     pub(crate) runs: u32,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -131,7 +142,7 @@ pub(crate) struct RecvArgs {
     pub(crate) for_run: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct InputArgs {
     /// Raw memory images: the first is sent whole, then the pages in which each differs from the one before
     #[arg(long, short, value_name = "FILE,...", value_delimiter = ',', conflicts_with_all = WORKLOAD_ARGS, help_heading = INPUT)]
@@ -162,8 +173,9 @@ pub(crate) struct InputArgs {
     pub(crate) page_size: ByteSize,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct StreamArgs {
+/// How pages are encoded.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CodecArgs {
     /// Level of deflate (0 to 3) and zstd; deflate=N,zstd=N sets them apart [default: 1]
     #[arg(long, short, value_name = "LEVEL", allow_hyphen_values = true, help_heading = METHOD)]
     pub(crate) level: Option<LevelChoice>,
@@ -173,12 +185,15 @@ pub(crate) struct StreamArgs {
     /// Memory for baselines of xbzrle and delta [default: as large as the guest, at most 1G]
     #[arg(long, value_name = "SIZE", help_heading = METHOD)]
     pub(crate) baseline_cache: Option<ByteSize>,
-    /// Write every decision of --method auto, with its reasons, to a file: a JSON object a line
-    #[arg(long, value_name = "FILE", help_heading = METHOD)]
-    pub(crate) trace_selector: Option<PathBuf>,
     /// Treat zero pages like any others
     #[arg(long, help_heading = METHOD)]
     pub(crate) no_zero_detection: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StreamArgs {
+    #[command(flatten)]
+    pub(crate) codec: CodecArgs,
     /// The most pages a request has
     #[arg(long, value_name = "N", default_value_t = 63, value_parser = value_parser!(u32).range(1..=1024), help_heading = PATH)]
     pub(crate) max_pages: u32,
@@ -191,19 +206,22 @@ pub(crate) struct StreamArgs {
     /// Not more CPU time than this at the source, on average and all threads together, as in 0.25 [default: no limit]
     #[arg(long, value_name = "CORES", help_heading = PATH)]
     pub(crate) cpu_budget: Option<CpuBudget>,
+    /// Write every decision of --method auto, with its reasons, to a file: a JSON object a line
+    #[arg(long, value_name = "FILE", help_heading = METHOD)]
+    pub(crate) trace_selector: Option<PathBuf>,
     /// Do not compare the two memories at the end
     #[arg(long, help_heading = OUTPUT)]
     pub(crate) no_verify: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct DestinationArgs {
     /// Have the destination's memory allocated as pages arrive, not beforehand; its page faults are measured then
     #[arg(long, help_heading = PATH)]
     pub(crate) no_prealloc: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct OutputArgs {
     /// How the result is printed
     #[arg(long, short, value_name = "FORMAT", default_value = "table", help_heading = OUTPUT)]
@@ -247,9 +265,9 @@ pub(crate) enum WorkloadName {
     Mixed,
 }
 
-const INPUT: &str = "Guest memory";
-const METHOD: &str = "Method";
-const OUTPUT: &str = "Measurement and output";
+pub(crate) const INPUT: &str = "Guest memory";
+pub(crate) const METHOD: &str = "Method";
+pub(crate) const OUTPUT: &str = "Measurement and output";
 const WORKLOAD_ARGS: [&str; 5] = ["workload", "size", "seed", "dirty_percent", "change_bytes"];
 
 #[cfg(test)]

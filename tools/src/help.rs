@@ -53,3 +53,12 @@ Examples:
 
 Memory of the size that the source offers is allocated, filled, compared and given back; nothing is kept. The
 command ends after one migration.";
+
+pub(crate) const SWEEP: &str = "\
+Examples:
+  How many workers and pages a request, on a link of 10 Gbit/s:
+    accelbench sweep --workers 1,2 --max-pages 8,63,256 --max-bandwidth 10Gbit --method deflate
+  How many queues of a device:
+    accelbench sweep --accelerator iaa-model --queues 1,2,4 --method deflate
+
+Every combination is measured as `accelbench run` does it, one after the other, and is a row of the result.";

@@ -2,7 +2,7 @@
 //! would, by whatever accelerators there are, and says what that cost and what came of it.
 //!
 //! A command line is parsed (`cli`), becomes a plan in which nothing is left open (`plan`), is carried out by the
-//! module of its subcommand (`run`, `send`, `recv`, `list`) over one `source` and one `destination`, and ends as a
+//! module of its subcommand (`run`, `send`, `recv`, `list`, `sweep`) over one `source` and one `destination`, and ends as a
 //! report (`outcome`) that an exporter writes (`export`).
 //!
 //! What is public is what `ferryvm` shares with it: how accelerators are named and made, how quantities and protection are
@@ -50,6 +50,7 @@ mod send;
 pub mod simulation;
 mod source;
 mod summary;
+mod sweep;
 mod trace_file;
 mod warnings;
 mod workload;
@@ -61,6 +62,7 @@ use clap::Parser;
 use cli::{Cli, Command};
 use error::{Error, Exit};
 use plan::{RecvPlan, RunPlan, SendPlan};
+use sweep::SweepPlan;
 
 pub use idxd_model::idxd_model;
 
@@ -91,5 +93,6 @@ fn carry_out(command: Command) -> Result<(), Error> {
         Command::Run(args) => run::run(&RunPlan::resolve(*args)?),
         Command::Send(args) => send::send(&SendPlan::resolve(*args)?),
         Command::Recv(args) => recv::recv(&RecvPlan::resolve(*args)?),
+        Command::Sweep(args) => sweep::sweep(&SweepPlan::resolve(*args)?),
     }
 }

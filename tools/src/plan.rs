@@ -9,9 +9,11 @@ use pageferry_engine::budget::CpuBudget;
 use pageferry_engine::transport::Address;
 use serde::{Serialize, Serializer};
 
+use crate::accelerator_name::AcceleratorNames;
 use crate::address::as_text;
 use crate::cli::{
-    FormatChoice, InputArgs, OutputArgs, RecvArgs, RunArgs, SendArgs, StreamArgs, TransportChoice,
+    CodecArgs, EndsArgs, FormatChoice, InputArgs, OutputArgs, RecvArgs, RunArgs, SendArgs, StreamArgs,
+    TransportChoice,
 };
 use crate::codecs::{self, Codecs, UnknownWindow};
 use crate::device::{DeviceArgs, DevicePlan};
@@ -133,6 +135,13 @@ pub(crate) enum PlanError {
     NothingToTrace,
     #[error(transparent)]
     Security(#[from] SecurityError),
+    #[error(
+        "--queues has no effect: {0} has workers and no queues of a device; use --workers, or name a device with \
+         --accelerator, as in --accelerator iaa-model"
+    )]
+    NoQueues(AcceleratorNames),
+    #[error("--queues {wanted}: {accelerator} has {has} queues; use 1 to {has}")]
+    TooManyQueues { wanted: usize, accelerator: String, has: usize },
     #[error("{0} names no format: end it in .json, .csv, .md or .txt, or add --export-format")]
     ExportFormat(String),
 }
@@ -144,18 +153,8 @@ impl RunPlan {
     /// # Errors
     /// [`PlanError`] says which option to change.
     pub(crate) fn resolve(args: RunArgs) -> Result<Self, PlanError> {
-        let RunArgs {
-            input,
-            method,
-            stream,
-            device,
-            destination,
-            transport,
-            destination_accelerator,
-            in_process,
-            runs,
-            output,
-        } = args;
+        let RunArgs { input, method, stream, device, destination, ends, output } = args;
+        let EndsArgs { transport, destination_accelerator, in_process, runs } = ends;
         let pace = (input.rounds, input.runtime);
         let page_size = page_size(input.page_size)?;
         let source = resolve_input(input, page_size)?;
@@ -216,17 +215,15 @@ impl Transfer {
     ) -> Result<Self, PlanError> {
         let device = DevicePlan::resolve(device);
         let StreamArgs {
-            level,
-            window,
-            baseline_cache,
-            trace_selector,
-            no_zero_detection,
+            codec,
             max_pages,
             connections,
             max_bandwidth,
             cpu_budget,
+            trace_selector,
             no_verify,
         } = stream;
+        let CodecArgs { level, window, baseline_cache, no_zero_detection } = codec;
         let baseline_cache = baseline_cache.unwrap_or(ByteSize(input.bytes().min(LARGEST_DEFAULT_CACHE)));
         if usize::try_from(baseline_cache.0).is_err() {
             return Err(PlanError::BaselineCache(baseline_cache));
@@ -260,7 +257,9 @@ impl Transfer {
 }
 
 impl Output {
-    fn resolve(args: OutputArgs) -> Result<Self, PlanError> {
+    /// # Errors
+    /// [`PlanError::ExportFormat`]
+    pub(crate) fn resolve(args: OutputArgs) -> Result<Self, PlanError> {
         let OutputArgs { format, export, export_format } = args;
         let export = export.map(|path| {
             let format = export_format.map(Format::from).or_else(|| Format::of_file(&path));

@@ -31,7 +31,9 @@ pub(crate) fn run(plan: &RunPlan) -> Result<(), Error> {
     let mut warnings = warnings::before(&plan.transfer, &plan.methods);
     let mut outcomes = Vec::new();
     let neighbours = Neighbours::watch();
-    let measured = measure(plan, &mut outcomes);
+    let progress = Progress::new(migrations(plan));
+    let measured = measure(plan, "", &progress, &mut outcomes);
+    drop(progress);
     if outcomes.is_empty() {
         return measured;
     }
@@ -49,17 +51,30 @@ pub(crate) fn run(plan: &RunPlan) -> Result<(), Error> {
     measured.and(delivered)
 }
 
-fn measure(plan: &RunPlan, outcomes: &mut Vec<Outcome>) -> Result<(), Error> {
+/// How many migrations a plan has: parts of its progress.
+pub(crate) fn migrations(plan: &RunPlan) -> usize {
+    plan.methods.len() * plan.runs as usize
+}
+
+/// Measures all methods of a plan, and adds what came of each. What is shown meanwhile begins with `label`.
+///
+/// # Errors
+/// [`Error`] if a migration failed, or memory differed after one; what was finished before is among the outcomes.
+pub(crate) fn measure(
+    plan: &RunPlan,
+    label: &str,
+    progress: &Progress,
+    outcomes: &mut Vec<Outcome>,
+) -> Result<(), Error> {
     enough_memory(plan)?;
     let source = Source::new(&plan.transfer)?;
     let (folder, _cleanup) = folder()?;
-    let progress = Progress::new(plan.methods.len() * plan.runs as usize);
     for method in &plan.methods {
         let mut migrated = Vec::new();
         for run in 1..=plan.runs {
             let several = if plan.runs > 1 { format!(", run {run} of {}", plan.runs) } else { String::new() };
-            progress.part(format!("{method}{several}"));
-            let one = once(plan, &source, method, &folder, &progress)?;
+            progress.part(format!("{label}{method}{several}"));
+            let one = once(plan, &source, method, &folder, progress)?;
             let difference = difference(&one);
             migrated.push(one);
             if let Some(difference) = difference {

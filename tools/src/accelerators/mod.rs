@@ -1,6 +1,7 @@
 //! The accelerators of one end of a migration, by the names that users type.
 
 mod idxd;
+mod narrowed;
 mod optional;
 mod qat;
 mod qatzip;
@@ -14,6 +15,7 @@ use crate::accelerator_name::AcceleratorName;
 use crate::codecs::Codecs;
 use crate::device::DevicePlan;
 use crate::host;
+use narrowed::Narrowed;
 use optional::Optional;
 
 /// An accelerator that cannot be had.
@@ -38,7 +40,8 @@ pub fn choose(
         Requests { workers: plan.workers, depth: plan.queue_depth, codecs, half_of_qat: plan.halves };
     let mut chosen: Vec<Arc<dyn Accelerator>> = Vec::new();
     for name in plan.accelerators.iter() {
-        match requests.find(name) {
+        let queues = plan.queues.filter(|_| name.has_queues());
+        match requests.find(name).map(|found| Narrowed::wrap(found, queues)) {
             Ok(found) if dispensable => chosen.push(Optional::wrap(found)),
             Ok(found) => chosen.push(found),
             Err(AcceleratorError { name, reason }) if dispensable => {
@@ -57,6 +60,11 @@ pub fn choose(
 pub(crate) fn provenance(accelerators: &[Arc<dyn Accelerator>]) -> Provenance {
     let provenances = accelerators.iter().map(|accelerator| accelerator.provenance());
     provenances.into_iter().find(|&provenance| provenance != Provenance::Cpu).unwrap_or(Provenance::Cpu)
+}
+
+/// Whether it has queues of its own, and not workers.
+pub(crate) fn is_a_device(accelerator: &dyn Accelerator) -> bool {
+    !matches!(accelerator.provenance(), Provenance::Cpu | Provenance::SoftwareBackup)
 }
 
 /// What this machine can run now: the CPU, devices, and models. `has_qat`: QAT's library is worth starting.

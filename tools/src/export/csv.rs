@@ -40,13 +40,27 @@ const HEAD: [&str; 27] = [
 
 impl Exporter for Csv {
     fn export(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}", HEAD.join(","))?;
-        for outcome in &report.results {
-            let fields = fields(outcome).map(|field| quoted(&field));
-            writeln!(out, "{}", fields.join(","))?;
-        }
-        Ok(())
+        outcome_csv(&[], report.results.iter().map(|outcome| (Vec::new(), outcome)), out)
     }
+}
+
+/// A line an outcome, with fields of these names before its own.
+pub(crate) fn outcome_csv<'a>(
+    names: &[&str],
+    rows: impl Iterator<Item = (Vec<String>, &'a Outcome)>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(out, "{}", [names, &HEAD].concat().join(","))?;
+    for (before, outcome) in rows {
+        line(before.into_iter().chain(fields(outcome)), out)?;
+    }
+    Ok(())
+}
+
+/// One line.
+pub(crate) fn line(fields: impl Iterator<Item = String>, out: &mut dyn Write) -> io::Result<()> {
+    let fields: Vec<String> = fields.map(|field| quoted(&field)).collect();
+    writeln!(out, "{}", fields.join(","))
 }
 
 /// The fields in the order of the head; one that does not exist is empty.

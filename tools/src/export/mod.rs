@@ -1,6 +1,7 @@
 //! The result in the formats that people and programs read.
 
-mod csv;
+pub(crate) mod csv;
+pub(crate) mod grid;
 mod json;
 mod markdown;
 mod table;
@@ -25,11 +26,26 @@ pub(crate) trait Exporter {
     fn export(&self, report: &Report, out: &mut dyn Write) -> io::Result<()>;
 }
 
+/// A result that can be written in every format.
+pub(crate) trait Printed {
+    /// Writes the whole of it; with colours if it is `styled` and the format has such.
+    ///
+    /// # Errors
+    /// What the writer says.
+    fn print(&self, format: Format, styled: bool, out: &mut dyn Write) -> io::Result<()>;
+}
+
+impl Printed for Report {
+    fn print(&self, format: Format, styled: bool, out: &mut dyn Write) -> io::Result<()> {
+        exporter(format, styled).export(self, out)
+    }
+}
+
 /// Prints the report, and writes it to the file that was asked for.
 ///
 /// # Errors
 /// [`Error`] if either cannot be written.
-pub(crate) fn deliver(report: &Report, output: &Output) -> Result<(), Error> {
+pub(crate) fn deliver(report: &dyn Printed, output: &Output) -> Result<(), Error> {
     if let Some((path, format)) = &output.export {
         let written = write_file(report, path, *format);
         written.map_err(|source| Error::Export { file: path.display().to_string(), source })?;
@@ -37,7 +53,7 @@ pub(crate) fn deliver(report: &Report, output: &Output) -> Result<(), Error> {
     let stdout = console::out();
     let styled = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut out = BufWriter::new(stdout);
-    let printed = exporter(output.format, styled).export(report, &mut out).and_then(|()| out.flush());
+    let printed = report.print(output.format, styled, &mut out).and_then(|()| out.flush());
     printed.map_err(Error::Print)
 }
 
@@ -50,9 +66,9 @@ fn exporter(format: Format, styled: bool) -> Box<dyn Exporter> {
     }
 }
 
-fn write_file(report: &Report, path: &Path, format: Format) -> io::Result<()> {
+fn write_file(report: &dyn Printed, path: &Path, format: Format) -> io::Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
-    exporter(format, false).export(report, &mut out)?;
+    report.print(format, false, &mut out)?;
     out.flush()
 }
 

@@ -4,6 +4,7 @@ mod hosts;
 mod interrupt;
 mod qat;
 mod results;
+mod sweep;
 mod tls;
 mod usage;
 

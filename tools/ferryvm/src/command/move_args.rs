@@ -150,7 +150,7 @@ impl MoveArgs {
         place(&mut self.tls.tls_key);
         place(&mut self.tls.tls_authority);
         place(&mut self.bond.arbiter);
-        self.device.accelerator = self.device.accelerator.seen_from(folder);
+        self.device.choice.accelerator = self.device.choice.accelerator.seen_from(folder);
         if let Address::Unix(path) = self.to {
             self.to = Address::Unix(folder.join(path));
         }
@@ -163,7 +163,7 @@ impl MoveArgs {
     /// [`PlanError`] says which option to change.
     pub(crate) fn resolve(self) -> Result<Departure, PlanError> {
         let levels = Levels::resolve(self.level, std::slice::from_ref(&self.method))?;
-        let window = codecs::window(self.window, &self.device.accelerator)?;
+        let window = codecs::window(self.window, &self.device.choice.accelerator)?;
         let security = SecurityPlan::of_source(self.tls, self.tls_server_name, &self.to)?;
         let SecurityPlan { security, mut warnings } = security;
         let device = DevicePlan::resolve(self.device);
