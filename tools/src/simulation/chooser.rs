@@ -38,6 +38,8 @@ pub struct Observed<'a> {
     pub data_pages: u32,
     /// How many of these a delta method sent raw, as there was no baseline.
     pub no_baseline: u32,
+    /// Whether its pages were kept as baselines.
+    pub kept: bool,
     /// Bytes of its payload.
     pub payload_bytes: u64,
     /// CPU time that its worker, or its driver, spent on it, in nanoseconds.
@@ -61,12 +63,19 @@ pub struct LinkWindow {
     pub bytes: u64,
     /// CPU time of the poller, in nanoseconds.
     pub poller_cpu_ns: f64,
+    /// CPU time of all the source's threads, in nanoseconds.
+    pub source_cpu_ns: f64,
+    /// How long the migration thread could not go on, in nanoseconds.
+    pub waited_ns: f64,
     /// Requests sent.
     pub requests: u64,
 }
 
 /// Decides how pages travel. Knows what a sender would know, and nothing else.
 pub trait Chooser {
+    /// A round begins, with so many dirty pages.
+    fn begin_round(&mut self, _dirty: u64) {}
+
     /// The way of a piece.
     fn choose(&mut self, piece: Piece) -> Choice;
 

@@ -34,6 +34,9 @@ pub(super) struct MigrationThread {
     out: usize,
     /// The most that may be.
     bound: usize,
+    /// Since when it cannot go on, and how long it could not before, since it was last asked.
+    waits_since: Option<Nanos>,
+    waited: Nanos,
 }
 
 /// Requests that may be with the poller while every queue is full (`engine/src/sender/mod.rs`).
@@ -48,7 +51,32 @@ const REGION_BYTES: u32 = 2 << 20;
 impl MigrationThread {
     pub(super) fn new(lanes: &[LaneState]) -> Self {
         let held: usize = lanes.iter().map(LaneState::capacity).sum();
-        Self { doing: Doing::Confirmed, out: 0, bound: 2 * (held + WITH_THE_POLLER) }
+        Self {
+            doing: Doing::Confirmed,
+            out: 0,
+            bound: 2 * (held + WITH_THE_POLLER),
+            waits_since: None,
+            waited: Nanos::ZERO,
+        }
+    }
+
+    /// How long it could not go on since this was last asked.
+    pub(super) fn take_waited(&mut self, now: Nanos) -> Nanos {
+        if let Some(since) = &mut self.waits_since {
+            self.waited = self.waited + (now - *since);
+            *since = now;
+        }
+        std::mem::replace(&mut self.waited, Nanos::ZERO)
+    }
+
+    /// It does something else now.
+    fn set(&mut self, doing: Doing, now: Nanos) {
+        let waits = matches!(doing, Doing::Holding(_) | Doing::WantsRequest(_) | Doing::Paced(_));
+        if let Some(since) = self.waits_since.take() {
+            self.waited = self.waited + (now - since);
+        }
+        self.waits_since = waits.then_some(now);
+        self.doing = doing;
     }
 
     pub(super) fn is_confirmed(&self) -> bool {
@@ -58,6 +86,8 @@ impl MigrationThread {
 
 impl World<'_> {
     pub(super) fn begin_round(&mut self, round: u32, dirty: Vec<u32>) {
+        self.begin_window();
+        self.chooser.begin_round(dirty.len() as u64);
         self.composer.begin(round, dirty);
         self.compose_or_end();
     }
@@ -66,11 +96,11 @@ impl World<'_> {
     fn compose_or_end(&mut self) {
         match self.gather() {
             Ok(Some(job)) => {
-                self.migration.doing = Doing::WantsRequest(job);
+                self.migration.set(Doing::WantsRequest(job), self.now);
                 self.compose_next();
             }
             Ok(None) => {
-                self.migration.doing = Doing::Draining;
+                self.migration.set(Doing::Draining, self.now);
                 self.drain();
             }
             Err(error) => self.failed = Some(error),
@@ -81,15 +111,15 @@ impl World<'_> {
     pub(super) fn compose_next(&mut self) {
         let (Doing::WantsRequest(job) | Doing::Paced(job)) = self.migration.doing else { return };
         if self.migration.out >= self.migration.bound {
-            self.migration.doing = Doing::WantsRequest(job);
+            self.migration.set(Doing::WantsRequest(job), self.now);
             return;
         }
         if let Some(wait) = self.ahead_of_budget() {
-            self.migration.doing = Doing::Paced(job);
+            self.migration.set(Doing::Paced(job), self.now);
             return self.later(wait, Event::Paced);
         }
         self.migration.out += 1;
-        self.migration.doing = Doing::Composing(job);
+        self.migration.set(Doing::Composing(job), self.now);
         self.work(MIGRATION, self.compose_ns(job));
     }
 
@@ -182,7 +212,7 @@ impl World<'_> {
         if self.place(job) {
             self.compose_or_end();
         } else {
-            self.migration.doing = Doing::Holding(job);
+            self.migration.set(Doing::Holding(job), self.now);
         }
     }
 
@@ -271,13 +301,13 @@ impl World<'_> {
     /// Ends the round once all requests are back.
     fn drain(&mut self) {
         if self.migration.out == 0 {
-            self.migration.doing = Doing::Waiting;
+            self.migration.set(Doing::Waiting, self.now);
             self.poller.end_of_round = true;
             self.ring_poller();
         }
     }
 
     pub(super) fn round_confirmed(&mut self) {
-        self.migration.doing = Doing::Confirmed;
+        self.migration.set(Doing::Confirmed, self.now);
     }
 }

@@ -9,6 +9,7 @@
 //! is what a page costs ([`crate::page_costs`]), what the host's own threads cost ([`HostCosts`]), and what devices are said to do
 //! ([`crate::profile`]). What comes out is calculated, and reports must call it `modelled`.
 
+mod adaptive;
 mod chooser;
 mod composer;
 mod cores;
@@ -31,6 +32,7 @@ mod world;
 
 use pageferry_accel::method::Method;
 
+pub use adaptive::Adapting;
 pub use chooser::{Choice, Chooser, Fixed, InTurn, LinkWindow, Observed, Piece};
 pub use course::{Switchover, migration, transfer};
 pub use guest::{Pattern, Writes};

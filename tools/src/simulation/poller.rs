@@ -46,6 +46,7 @@ pub(super) struct Poller {
 struct Window {
     begun: Nanos,
     cpu: Nanos,
+    source_cpu: Nanos,
     bytes: f64,
     seen: LinkWindow,
 }
@@ -200,18 +201,27 @@ impl World<'_> {
         if wall < WINDOW {
             return;
         }
-        let cpu = self.used(POLLER);
-        let window = &mut self.poller.window;
+        let (cpu, source_cpu) = (self.used(POLLER), self.source_cpu());
+        let waited = self.migration.take_waited(self.now);
+        let window = &self.poller.window;
         let seen = LinkWindow {
             wall_ns: wall.0,
             bytes: super::whole(window.bytes),
             poller_cpu_ns: (cpu - window.cpu).0,
+            source_cpu_ns: (source_cpu - window.source_cpu).0,
+            waited_ns: waited.0,
             ..window.seen
         };
-        *window = Window { begun: self.now, cpu, ..Window::default() };
+        self.begin_window();
         self.chooser.observe_link(&seen);
-        let source = self.source_cpu();
-        self.ledger.sample(self.now, source);
+        self.ledger.sample(self.now, source_cpu);
+    }
+
+    /// What was before, such as the end of a round, tells the chooser nothing.
+    pub(super) fn begin_window(&mut self) {
+        let (begun, cpu, source_cpu) = (self.now, self.used(POLLER), self.source_cpu());
+        self.poller.window = Window { begun, cpu, source_cpu, ..Window::default() };
+        self.migration.take_waited(self.now);
     }
 
     fn observe(&mut self, job: JobId) {
@@ -227,6 +237,7 @@ impl World<'_> {
             runs: &one.runs,
             data_pages: one.data_pages,
             no_baseline: one.no_baseline,
+            kept: one.choice.keep_baselines,
             payload_bytes: super::whole(payload),
             cpu_ns: one.cpu_ns,
             took_ns: took.0,
