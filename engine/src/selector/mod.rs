@@ -1,18 +1,21 @@
 //! Which way pages go: by which method, on which accelerator.
 //!
 //! A [`Selector`] is what the user asks for: one method, several in turn, or the one that fits best. The latter is
-//! [`Adaptive`]: for every region of guest memory it knows what each way costs there (`evidence`, `way`), what the link
-//! (`link`), the sender's threads (`host`) and the destination (`destination`) can do, and what the time of each of them is worth
-//! (`prices`); now and then it looks again (`probes`). Everything that it is shown and decides can be watched (`trace`), and
-//! replayed.
+//! [`Adaptive`]. Of every way it knows what it costs, in the whole stream and in each region of guest memory (`knowledge`,
+//! `evidence`, `way`); and it knows what the time of each resource is worth (`market`, `prices`): of the link (`link`), of the
+//! sender's threads (`host`), of the destination (`destination`), of the accelerators. Now and then it looks again (`probes`).
+//! Everything that it is shown and decides can be watched (`trace`), and replayed.
 
 mod adaptive;
 mod destination;
 mod evidence;
 mod host;
+mod knowledge;
 mod link;
+mod market;
 mod prices;
 mod probes;
+mod sight;
 mod terms;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -21,9 +24,10 @@ mod way;
 
 use pageferry_accel::method::Method;
 
-pub use adaptive::{Adaptive, Choice, Observation, Piece, SelectorCounts};
+pub use adaptive::Adaptive;
 pub use destination::Decoded;
 pub use link::Stretch;
+pub use sight::{Choice, Observation, Piece, SelectorCounts};
 pub use terms::{LaneTerms, REGION_BYTES, Terms};
 pub use trace::{Decision, Event, Reason, Seen, Tracer};
 pub use way::Way;

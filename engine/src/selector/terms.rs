@@ -5,6 +5,7 @@ use pageferry_accel::queue::{Capabilities, MemoryAccess};
 use pageferry_accel::units::{PageIndex, PageSize};
 use serde::{Deserialize, Serialize};
 
+use super::host::single;
 use super::way::Way;
 
 /// What an accelerator is to a selector.
@@ -59,6 +60,11 @@ impl LaneTerms {
 }
 
 impl Terms {
+    /// The page size, as a number to calculate with.
+    pub(super) fn page_bytes(&self) -> f32 {
+        single(self.page_bytes.into())
+    }
+
     pub(super) fn end(&self) -> PageIndex {
         PageIndex(self.end)
     }

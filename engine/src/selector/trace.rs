@@ -9,6 +9,7 @@ use pageferry_accel::units::{PageCount, PageIndex};
 use serde::{Deserialize, Serialize};
 
 use super::link::Stretch;
+use super::sight::Observation;
 use super::terms::Terms;
 use super::way::Way;
 
@@ -132,6 +133,19 @@ pub struct Seen {
 }
 
 impl Seen {
+    pub(super) fn of(seen: &Observation<'_>) -> Self {
+        Self {
+            way: seen.way,
+            runs: seen.data().map(|run| (run.first.0, run.count.0)).collect(),
+            bytes: seen.bytes,
+            no_baseline: seen.no_baseline,
+            kept: seen.kept,
+            cpu: seen.cpu,
+            occupancy: seen.occupancy,
+            failed: seen.failed,
+        }
+    }
+
     /// The runs as requests have them.
     #[must_use]
     pub fn runs(&self) -> Vec<Run> {
