@@ -154,10 +154,13 @@ pub fn connections(count: usize) -> (Vec<Connection>, Vec<Connection>) {
     Transport::Unix.connections(count)
 }
 
+/// How many threads the CPU has at either end.
+pub const WORKERS: u16 = 2;
+
 /// The CPU with two workers, as a list of accelerators.
 #[must_use]
 pub fn cpu() -> Vec<Arc<dyn Accelerator>> {
-    vec![Arc::new(Cpu::new(CpuConfig { workers: 2, ..CpuConfig::default() }))]
+    vec![Arc::new(Cpu::new(CpuConfig { workers: WORKERS.into(), ..CpuConfig::default() }))]
 }
 
 /// What a sender of these methods, in turn, is told.

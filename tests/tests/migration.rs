@@ -7,7 +7,7 @@ use pageferry_accel::units::{PageCount, PageSize};
 use pageferry_engine::dirty::DirtyBitmap;
 use pageferry_engine::sender::SenderConfig;
 use pageferry_tests::guest::{Noise, fill, first_difference, guest, pages, scribble};
-use pageferry_tests::peers::{METHODS, config, connections, receive, send};
+use pageferry_tests::peers::{METHODS, WORKERS, config, connections, receive, send};
 
 /// Sends everything, then twice what changed since, and compares the guests.
 fn migrate(config: SenderConfig, page_size: PageSize, channels: usize) {
@@ -75,6 +75,29 @@ fn both_ends_know_which_attempt_it_is_and_whose_accelerators_do_what() {
     let agreement = sender.agreement();
     assert_eq!(agreement.attempt, 3);
     assert_eq!((&agreement.source_accelerators[..], &agreement.destination_accelerators[..]), ("cpu", "cpu"));
+    sender.finish().unwrap();
+    receiver.join().unwrap().unwrap();
+}
+
+#[test]
+fn the_destination_says_what_decoding_took_it_by_method() {
+    let (source, destination) = (guest(300, PageSize::Kib4), guest(300, PageSize::Kib4));
+    fill(&source, 5);
+    let (ours, theirs) = connections(2);
+    let receiver = receive(Arc::clone(&destination), theirs);
+    let asked = [Method::Raw, Method::Zstd, Method::Deflate];
+    let mut sender = send(&source, ours, config(&asked)).unwrap();
+    for _ in 0..2 {
+        let report = sender.send_round(&DirtyBitmap::all(&source)).unwrap();
+        assert_eq!((report.queues, report.zero_pages), (WORKERS, 150));
+        let costs: Vec<_> = report.decoded.iter().filter(|(_, cost)| cost.pages > 0).collect();
+        assert_eq!(costs.iter().map(|(_, cost)| cost.pages).sum::<u64>(), 450, "{costs:?}");
+        assert!(
+            costs.iter().all(|(method, cost)| asked.contains(method) && !cost.cpu.is_zero()),
+            "{costs:?}"
+        );
+        assert_eq!(costs.len(), asked.len(), "{costs:?}");
+    }
     sender.finish().unwrap();
     receiver.join().unwrap().unwrap();
 }

@@ -78,6 +78,11 @@ impl Lane {
         self.capabilities.can(method, direction)
     }
 
+    /// How many queues it has.
+    pub(super) fn queues(&self) -> usize {
+        self.stations.len()
+    }
+
     /// How many requests its queues hold together.
     pub(super) fn depth(&self) -> usize {
         self.stations.iter().map(|station| station.queue.depth()).sum()

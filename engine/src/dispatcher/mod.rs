@@ -85,6 +85,15 @@ impl Dispatcher {
         self.lanes.iter().map(Lane::work).collect()
     }
 
+    /// How many queues do anything in this direction.
+    pub(crate) fn queues(&self, direction: Direction) -> usize {
+        let able = self
+            .lanes
+            .iter()
+            .filter(|lane| Method::ALL.into_iter().any(|method| lane.can(method, direction)));
+        able.map(Lane::queues).sum()
+    }
+
     /// CPU time of the threads of all accelerators, in what came back from them until now.
     pub(crate) fn worked(&self) -> Duration {
         self.lanes.iter().map(Lane::worked).sum()

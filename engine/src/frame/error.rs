@@ -166,6 +166,17 @@ pub enum Defect {
     /// A report on another round than its header says.
     #[error("it reports on round {found}")]
     ReportRound { found: u32 },
+    /// A report of a destination without a queue.
+    #[error("it says that no queue decodes there")]
+    ReportQueues,
+    /// A report whose counts of pages do not go together.
+    #[error(
+        "it reports {pages} pages, {zero_pages} of them zero, and by the methods not as many as are left"
+    )]
+    ReportPages { pages: u64, zero_pages: u64 },
+    /// A report of CPU time that was spent on nothing.
+    #[error("it reports CPU time for {method}, and no page of it")]
+    ReportCpu { method: Method },
 }
 
 impl Defect {

@@ -3,10 +3,11 @@
 
 use pageferry_accel::checksum::{ChecksumKind, crc32c};
 use pageferry_accel::method::Method;
-use zerocopy::little_endian::{U32, U64};
+use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Defect, FrameError, Header, Kind};
+use super::decode_costs::WireCosts;
+use super::{DecodeCosts, Defect, FrameError, Header, Kind, Limits};
 use crate::text;
 
 /// The longest reason of a [`Kind::Failure`] frame, in bytes of UTF-8.
@@ -25,6 +26,10 @@ pub struct Report {
     pub zero_pages: u64,
     /// Bytes of their payloads.
     pub payload_bytes: u64,
+    /// How many queues decode there, be each a thread or a device's; 1 at least.
+    pub queues: u16,
+    /// What it took there to decode the data pages.
+    pub decoded: DecodeCosts,
 }
 
 impl Report {
@@ -39,6 +44,8 @@ impl Report {
             pages: self.pages.into(),
             zero_pages: self.zero_pages.into(),
             payload_bytes: self.payload_bytes.into(),
+            queues: self.queues.into(),
+            decoded: self.decoded.into(),
         };
         encode_message(Kind::Report, self.round, payload.as_bytes(), out);
     }
@@ -46,8 +53,9 @@ impl Report {
     /// Reads the payload of the frame that `header` begins.
     ///
     /// # Errors
-    /// [`FrameError`] if the frame is of another kind, or the payload damaged or on another round.
-    pub fn decode(header: &Header, payload: &[u8]) -> Result<Self, FrameError> {
+    /// [`FrameError`] if the frame is of another kind, or the payload damaged, on another round, or at odds with itself or
+    /// with what was agreed.
+    pub fn decode(header: &Header, payload: &[u8], limits: &Limits) -> Result<Self, FrameError> {
         check_payload(header, Kind::Report, payload)?;
         let wire = WireReport::read_from_bytes(payload).map_err(|_| {
             header.refuse(Defect::PayloadLength { found: payload.len(), stated: header.payload_bytes })
@@ -56,13 +64,39 @@ impl Report {
         if round != header.round {
             return Err(header.refuse(Defect::ReportRound { found: round }));
         }
-        Ok(Self {
+        let report = Self {
             round,
             frames: wire.frames.get(),
             pages: wire.pages.get(),
             zero_pages: wire.zero_pages.get(),
             payload_bytes: wire.payload_bytes.get(),
-        })
+            queues: wire.queues.get(),
+            decoded: wire.decoded.into(),
+        };
+        report.check(limits).map_err(|defect| header.refuse(defect))?;
+        Ok(report)
+    }
+
+    /// What is said of decoding is believed by whoever chooses the next method: it must fit what was sent, and together.
+    fn check(&self, limits: &Limits) -> Result<(), Defect> {
+        if self.queues == 0 {
+            return Err(Defect::ReportQueues);
+        }
+        let Self { pages, zero_pages, .. } = *self;
+        let mut decoded = Some(0);
+        for (method, cost) in self.decoded.iter() {
+            if cost.pages == 0 && !cost.cpu.is_zero() {
+                return Err(Defect::ReportCpu { method });
+            }
+            if cost.pages > 0 && !limits.allow(method) {
+                return Err(Defect::Method { found: method.to_wire(), agreed: limits.methods });
+            }
+            decoded = decoded.and_then(|sum: u64| sum.checked_add(cost.pages));
+        }
+        if decoded.is_none() || pages.checked_sub(zero_pages) != decoded {
+            return Err(Defect::ReportPages { pages, zero_pages });
+        }
+        Ok(())
     }
 }
 
@@ -112,6 +146,8 @@ struct WireReport {
     pages: U64,
     zero_pages: U64,
     payload_bytes: U64,
+    queues: U16,
+    decoded: WireCosts,
 }
 
 fn message(kind: Kind, round: u32, sequence: u64) -> Header {
@@ -165,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_report_lies_as_the_format_says() {
-        assert_eq!(Report::BYTES, 36);
+        assert_eq!(Report::BYTES, 134);
         assert_eq!(
             [
                 offset_of!(WireReport, round),
@@ -173,8 +209,10 @@ mod tests {
                 offset_of!(WireReport, pages),
                 offset_of!(WireReport, zero_pages),
                 offset_of!(WireReport, payload_bytes),
+                offset_of!(WireReport, queues),
+                offset_of!(WireReport, decoded),
             ],
-            [0, 4, 12, 20, 28]
+            [0, 4, 12, 20, 28, 36, 38]
         );
     }
 }

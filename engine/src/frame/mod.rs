@@ -13,6 +13,7 @@
 //! Nothing here allocates but into the vectors that the caller lends and reuses.
 
 mod checksum_set;
+mod decode_costs;
 mod error;
 mod header;
 mod limits;
@@ -21,6 +22,7 @@ mod pages;
 mod tables;
 
 pub use checksum_set::ChecksumSet;
+pub use decode_costs::{DecodeCost, DecodeCosts};
 pub use error::{Defect, FrameError, FrameId};
 pub use header::{End, Header, Kind};
 pub use limits::{Limits, MAX_PAGES};
@@ -32,4 +34,4 @@ pub use pages::{EncodeError, PagesHead};
 pub use tables::decode_tables;
 
 /// The version of the frame format that this crate speaks.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::pool::Pool;
 use pageferry_accel::queue::{Completion, Failure};
-use pageferry_accel::request::Request;
+use pageferry_accel::request::{Direction, Request};
 
 use super::gate::RoundGate;
 use super::seen::SeenPages;
@@ -158,7 +158,8 @@ impl Crossing {
     /// [`ReceiveError::Lost`] if it is not as many frames as the source sent; what broke connection 0.
     pub(super) fn settle_round(&self, sent: u64) -> Result<Report, ReceiveError> {
         self.wait_for_all()?;
-        let report = lock(&self.tally).end_round(sent)?;
+        let queues = u16::try_from(self.dispatcher.queues(Direction::Decode)).unwrap_or(u16::MAX);
+        let report = Report { queues: queues.max(1), ..lock(&self.tally).end_round(sent)? };
         self.seen.clear();
         self.applied.clear();
         let mut message = Vec::new();
@@ -238,10 +239,11 @@ impl Tally {
     }
 
     fn count(&mut self, request: &Request) {
-        let pages = u64::from(request.pages().0);
+        let (pages, data_pages) = (u64::from(request.pages().0), u64::from(request.data_pages().0));
         self.round.frames += 1;
         self.round.pages += pages;
-        self.round.zero_pages += pages - u64::from(request.data_pages().0);
+        self.round.zero_pages += pages - data_pages;
+        self.round.decoded.add(request.method, data_pages, request.cpu);
         self.round.payload_bytes += request.payload.len() as u64;
         self.done.fallbacks.add(request.detours);
     }

@@ -275,7 +275,7 @@ impl Poller {
         if header.kind != Kind::Report || header.round != round {
             return Err(SendError::OutOfTurn { kind: header.kind, round });
         }
-        Ok(Report::decode(&header, &payload)?)
+        Ok(Report::decode(&header, &payload, &self.limits)?)
     }
 
     /// Reads what the destination says on connection 0; if that is a failure, it is the error.

@@ -105,12 +105,12 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), Header::BYTES..256)) {
-        let bytes = patched(bytes, &[(0, b"PFRY\x01")]);
+        let bytes = patched(bytes, &[(0, b"PFRY\x02")]);
         let (head, rest) = bytes.split_first_chunk().unwrap();
         if let Ok(header) = Header::decode(head, &limits()) {
             let tables = &rest[..header.tables_bytes().min(rest.len())];
             let _ = decode_tables(&header, tables, &limits(), &mut Vec::new(), &mut Vec::new());
-            let _ = Report::decode(&header, rest);
+            let _ = Report::decode(&header, rest, &limits());
             let _ = decode_reason(&header, rest);
         }
     }

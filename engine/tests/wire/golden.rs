@@ -1,11 +1,13 @@
 //! FORMAT.md's examples, read out of the page itself.
 
+use std::time::Duration;
+
 use pageferry_accel::checksum::{ChecksumKind, crc32, crc32c};
 use pageferry_accel::codec::deflate::Inflate;
 use pageferry_accel::method::{Method, MethodSet};
 use pageferry_accel::run::{Run, Segment};
 use pageferry_accel::units::{Gpa, PageCount, PageIndex, PageSize};
-use pageferry_engine::frame::{ChecksumSet, Header, Limits, PagesHead, Report};
+use pageferry_engine::frame::{ChecksumSet, DecodeCost, Header, Limits, PagesHead, Report};
 use pageferry_engine::handshake::{Acceptance, Answer, MigrationId, Offer, Refusal, Versions, agree};
 use pageferry_engine::regions::{Region, Regions};
 use pageferry_engine::vm::{Architecture, Machine};
@@ -34,7 +36,7 @@ fn offer() -> Offer {
     let regions = [(0, 2 << 30), (0x1234_0000_0000, 16 << 30)];
     let regions = regions.map(|(gpa, bytes)| Region { gpa: Gpa(gpa), bytes });
     Offer {
-        versions: Versions { min: 1, max: 1 },
+        versions: Versions { min: 2, max: 2 },
         deflate_window_bits: 15,
         migration: MigrationId(std::array::from_fn(|index| 0x10 + u8::try_from(index).unwrap())),
         channel: 1,
@@ -56,7 +58,7 @@ fn offer() -> Offer {
 
 fn answer() -> Answer {
     Answer::Accepted(Acceptance {
-        version: 1,
+        version: 2,
         page_size: PageSize::Kib4,
         deflate_window_bits: 12,
         methods: MethodSet::of(&[Method::Zero, Method::Raw, Method::Deflate]),
@@ -162,12 +164,16 @@ fn the_payload_of_the_page_decodes_to_the_pages_it_describes() {
 
 #[test]
 fn the_report_of_the_page_is_encoded_and_decoded() {
-    let report = Report { round: 3, frames: 2, pages: 39, zero_pages: 16, payload_bytes: 5000 };
+    let cost =
+        |method, pages, nanoseconds| (method, DecodeCost { pages, cpu: Duration::from_nanos(nanoseconds) });
+    let decoded = [cost(Method::Raw, 4, 2000), cost(Method::Deflate, 19, 500_000)].into_iter().collect();
+    let report =
+        Report { round: 3, frames: 2, pages: 39, zero_pages: 16, payload_bytes: 5000, queues: 8, decoded };
     let mut encoded = Vec::new();
     report.encode(&mut encoded);
     assert_eq!(encoded, dump("report"));
     let header = Header::decode(encoded.first_chunk().unwrap(), &limits()).unwrap();
-    assert_eq!(Report::decode(&header, &encoded[Header::BYTES..]), Ok(report));
+    assert_eq!(Report::decode(&header, &encoded[Header::BYTES..], &limits()), Ok(report));
 }
 
 #[test]

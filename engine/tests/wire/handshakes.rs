@@ -222,7 +222,7 @@ fn both_ends_agree_on_the_least_of_each() {
     let arrived = Answer::read(&mut &bytes[..]).unwrap();
     let (here, there) = (agree(&offer, &answer).unwrap(), agree(&offer, &arrived).unwrap());
     assert_eq!(here, there);
-    assert_eq!((here.version, here.deflate_window_bits, here.channels), (1, 12, 4));
+    assert_eq!((here.version, here.deflate_window_bits, here.channels), (2, 12, 4));
     let limits = here.limits();
     assert_eq!((limits.max_pages, limits.max_payload_bytes), (63, 100_000));
     assert_eq!((limits.methods, limits.checksums), (local.methods, local.checksums));
@@ -256,14 +256,14 @@ fn everything_that_does_not_fit_is_said_at_once() {
         ..local()
     };
     let offer = Offer {
-        versions: Versions { min: 2, max: 3 },
+        versions: Versions { min: 3, max: 4 },
         methods: MethodSet::of(&[Method::Raw]),
         regions: Regions::new(PageSize::Kib4, vec![at(1 << 20)]).unwrap(),
         ..offer()
     };
     let mismatches = offer.check(&local).unwrap_err();
     let expected = [
-        Mismatch::Version { source_speaks: offer.versions, destination_speaks: Versions { min: 1, max: 1 } },
+        Mismatch::Version { source_speaks: offer.versions, destination_speaks: Versions { min: 2, max: 2 } },
         Mismatch::PageSize { source_has: PageSize::Kib4, destination_has: PageSize::Kib16 },
         Mismatch::Method { end: "source", method: Method::Zero },
         Mismatch::Method { end: "destination", method: Method::Raw },
@@ -282,13 +282,13 @@ fn everything_that_does_not_fit_is_said_at_once() {
     let error = agree(&offer, &Answer::read(&mut &bytes[..]).unwrap()).unwrap_err();
     let HandshakeError::Refused { refusal, text } = error else { panic!("{error}") };
     assert_eq!(refusal, Refusal::Several);
-    assert!(text.len() <= 1024 && text.contains("version 2 to 3") && text.contains("16 KiB"), "{text}");
+    assert!(text.len() <= 1024 && text.contains("version 3 to 4") && text.contains("16 KiB"), "{text}");
     assert!(text.contains("lacks: avx2 (") && text.contains("has 1 MiB"), "{text}");
 }
 
 #[test]
 fn one_reason_alone_is_named_as_such() {
-    let offer = Offer { versions: Versions { min: 2, max: 2 }, ..offer() };
+    let offer = Offer { versions: Versions { min: 3, max: 3 }, ..offer() };
     let answer = Answer::reject_mismatches(&offer.check(&local()).unwrap_err());
     assert!(matches!(answer, Answer::Refused { refusal: Refusal::Version, .. }), "{answer:?}");
 }
@@ -298,7 +298,8 @@ fn a_destination_that_accepts_what_does_not_fit_is_not_believed() {
     let offer = offer();
     let Answer::Accepted(good) = offer.check(&local()).unwrap() else { panic!("it fits") };
     for bad in [
-        Acceptance { version: 2, ..good.clone() },
+        Acceptance { version: 3, ..good.clone() },
+        Acceptance { version: 1, ..good.clone() },
         Acceptance { version: 0, ..good.clone() },
         Acceptance { page_size: PageSize::Kib16, ..good.clone() },
         Acceptance { methods: MethodSet::of(&[Method::Raw]), ..good.clone() },
@@ -313,9 +314,9 @@ fn a_destination_that_accepts_what_does_not_fit_is_not_believed() {
 fn a_source_of_later_versions_too_is_spoken_to_in_this_one() {
     let offer = Offer { versions: Versions { min: 1, max: 9 }, ..offer() };
     let agreement = agree(&offer, &offer.check(&local()).unwrap()).unwrap();
-    assert_eq!(agreement.version, 1);
+    assert_eq!(agreement.version, 2);
     let Answer::Accepted(good) = offer.check(&local()).unwrap() else { panic!("it fits") };
-    let found = agree(&offer, &Answer::Accepted(Acceptance { version: 2, ..good }));
+    let found = agree(&offer, &Answer::Accepted(Acceptance { version: 3, ..good }));
     assert!(matches!(found, Err(HandshakeError::Disagreement(_))), "{found:?}");
 }
 

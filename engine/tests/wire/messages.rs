@@ -1,18 +1,37 @@
 //! Frames without pages.
 
+use std::time::Duration;
+
 use pageferry_accel::checksum::crc32c;
+use pageferry_accel::method::{Method, MethodSet};
 use pageferry_engine::frame::{
-    Defect, End, FrameError, Header, Kind, MAX_REASON_BYTES, Report, decode_reason, encode_alive,
-    encode_failure, encode_finish, encode_give_up, encode_round_end,
+    DecodeCost, DecodeCosts, Defect, End, FrameError, Header, Kind, Limits, MAX_REASON_BYTES, Report,
+    decode_reason, encode_alive, encode_failure, encode_finish, encode_give_up, encode_round_end,
 };
 
 use crate::samples::{frame, limits};
 
-const REPORT: Report = Report { round: 5, frames: 10, pages: 600, zero_pages: 100, payload_bytes: 1 << 40 };
+fn sample() -> Report {
+    let cost = |pages, micros| DecodeCost { pages, cpu: Duration::from_micros(micros) };
+    let decoded = [(Method::Raw, cost(100, 70)), (Method::Deflate, cost(400, 1 << 50))].into_iter().collect();
+    Report {
+        round: 5,
+        frames: 10,
+        pages: 600,
+        zero_pages: 100,
+        payload_bytes: 1 << 40,
+        queues: u16::MAX,
+        decoded,
+    }
+}
 
 fn report() -> Vec<u8> {
+    encoded(&sample())
+}
+
+fn encoded(report: &Report) -> Vec<u8> {
     let mut out = Vec::new();
-    REPORT.encode(&mut out);
+    report.encode(&mut out);
     out
 }
 
@@ -33,7 +52,7 @@ fn a_report_arrives_as_it_was_sent() {
     let bytes = report();
     let header = header(&bytes).unwrap();
     assert_eq!((header.kind, header.round, header.sequence, header.tables_bytes()), (Kind::Report, 5, 0, 0));
-    assert_eq!(Report::decode(&header, &bytes[Header::BYTES..]), Ok(REPORT));
+    assert_eq!(Report::decode(&header, &bytes[Header::BYTES..], &limits()), Ok(sample()));
 }
 
 #[test]
@@ -111,7 +130,7 @@ fn fields_of_pages_have_one_value_in_a_report() {
         (24, "the number of runs", 1, 0),
         (28, "the number of pages", 1, 0),
         (32, "the number of segments", 1, 0),
-        (36, "the length of the payload", 37, 36),
+        (36, "the length of the payload", 37, 134),
         (44, "the checksum of the tables", 1, 0),
     ] {
         let bytes = patched(report(), offset, &[u8::try_from(found).unwrap()]);
@@ -138,8 +157,9 @@ fn a_payload_that_is_damaged_cut_or_of_another_frame_is_refused() {
     let bytes = report();
     let own = header(&bytes).unwrap();
     let payload = &bytes[Header::BYTES..];
-    let defect = |header: &Header, payload: &[u8]| Report::decode(header, payload).unwrap_err().defect;
-    assert_eq!(defect(&own, &payload[..35]), Defect::PayloadLength { found: 35, stated: 36 });
+    let defect =
+        |header: &Header, payload: &[u8]| Report::decode(header, payload, &limits()).unwrap_err().defect;
+    assert_eq!(defect(&own, &payload[..133]), Defect::PayloadLength { found: 133, stated: 134 });
     let mut damaged = payload.to_vec();
     damaged[8] ^= 1;
     assert!(matches!(defect(&own, &damaged), Defect::PayloadChecksum { .. }));
@@ -147,4 +167,37 @@ fn a_payload_that_is_damaged_cut_or_of_another_frame_is_refused() {
     assert_eq!(defect(&other, payload), Defect::ReportRound { found: 5 });
     let expected = Defect::UnexpectedKind { found: Kind::Report, expected: Kind::Failure };
     assert_eq!(decode_reason(&own, payload).unwrap_err().defect, expected);
+}
+
+#[test]
+fn a_report_that_is_at_odds_with_itself_or_with_what_was_agreed_is_refused() {
+    let refused = |report: &Report| {
+        let bytes = encoded(report);
+        let header = header(&bytes).unwrap();
+        Report::decode(&header, &bytes[Header::BYTES..], &limits()).unwrap_err().defect
+    };
+    let of = |costs: &[(Method, u64, u64)]| {
+        let cost = |&(method, pages, nanoseconds)| {
+            (method, DecodeCost { pages, cpu: Duration::from_nanos(nanoseconds) })
+        };
+        costs.iter().map(cost).collect::<DecodeCosts>()
+    };
+    let sample = sample();
+    assert_eq!(refused(&Report { queues: 0, ..sample }), Defect::ReportQueues);
+    let pages = sample.pages;
+    let miscounted = |zero_pages| Defect::ReportPages { pages, zero_pages };
+    for zero_pages in [99, 101, 601, u64::MAX] {
+        assert_eq!(refused(&Report { zero_pages, ..sample }), miscounted(zero_pages));
+    }
+    assert_eq!(refused(&Report { decoded: of(&[(Method::Raw, 501, 1)]), ..sample }), miscounted(100));
+    let overflowing = of(&[(Method::Raw, u64::MAX, 1), (Method::Deflate, 501, 1)]);
+    assert_eq!(refused(&Report { decoded: overflowing, ..sample }), miscounted(100));
+    let for_nothing = of(&[(Method::Raw, 500, 1), (Method::Deflate, 0, 1)]);
+    let expected = Defect::ReportCpu { method: Method::Deflate };
+    assert_eq!(refused(&Report { decoded: for_nothing, ..sample }), expected);
+    let narrow = Limits { methods: MethodSet::of(&[Method::Raw]), ..limits() };
+    let bytes = encoded(&sample);
+    let found =
+        Report::decode(&header(&bytes).unwrap(), &bytes[Header::BYTES..], &narrow).unwrap_err().defect;
+    assert_eq!(found, Defect::Method { found: 2, agreed: narrow.methods });
 }

@@ -50,7 +50,7 @@ fn an_offer_with_an_impossible_number_is_refused_by_name() {
     assert!(patched_offer(&[]).is_ok());
     let refused = |patch| patched_offer(&[patch]).unwrap_err();
     assert!(matches!(refused((0, b"PFRA")), Error::Magic { found, .. } if found == *b"PFRA"));
-    assert!(matches!(refused((4, &[0])), Error::Versions { min: 0, max: 1 }));
+    assert!(matches!(refused((4, &[0])), Error::Versions { min: 0, max: 2 }));
     assert!(matches!(refused((4, &[3, 2])), Error::Versions { min: 3, max: 2 }));
     assert!(matches!(refused((6, &[13])), Error::PageSize { source, .. } if source.shift == 13));
     assert!(matches!(refused((7, &[13])), Error::DeflateWindow { bits: 13, .. }));

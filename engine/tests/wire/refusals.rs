@@ -21,7 +21,7 @@ fn the_sample_itself_is_accepted() {
 #[test]
 fn bytes_that_are_no_frame_are_told_from_a_damaged_one() {
     assert_eq!(patched_defect(&[(0, b"HTTP")]), Defect::Magic { found: *b"HTTP" });
-    assert_eq!(patched_defect(&[(4, &[2])]), Defect::Version { found: 2, agreed: 1 });
+    assert_eq!(patched_defect(&[(4, &[1])]), Defect::Version { found: 1, agreed: 2 });
     let mut damaged = frame();
     damaged[25] ^= 1;
     assert!(matches!(defect(&damaged, &limits()), Defect::HeaderChecksum { .. }));

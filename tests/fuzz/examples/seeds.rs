@@ -1,5 +1,6 @@
 //! Writes the seeds of every target into `corpus/`: valid messages, frames and encodings to mutate.
 
+use std::time::Duration;
 use std::{fs, io};
 
 use pageferry_accel::checksum::{ChecksumKind, crc32c};
@@ -8,7 +9,9 @@ use pageferry_accel::codec::{delta, lz4, xbzrle, zstd};
 use pageferry_accel::method::Method;
 use pageferry_accel::run::{Run, Segment};
 use pageferry_accel::units::{PageCount, PageIndex};
-use pageferry_engine::frame::{PagesHead, Report, encode_failure, encode_finish, encode_round_end};
+use pageferry_engine::frame::{
+    DecodeCost, PagesHead, Report, encode_failure, encode_finish, encode_round_end,
+};
 use pageferry_engine::handshake::{Answer, Refusal};
 use pageferry_fuzz::peer::{capabilities, limits, offer};
 
@@ -85,7 +88,10 @@ fn frames() -> io::Result<()> {
 }
 
 fn messages() -> io::Result<()> {
-    let report = Report { round: 1, frames: 2, pages: 3, zero_pages: 1, payload_bytes: 5 };
+    let cost = DecodeCost { pages: 2, cpu: Duration::from_micros(9) };
+    let decoded = [(Method::Deflate, cost)].into_iter().collect();
+    let report =
+        Report { round: 1, frames: 2, pages: 3, zero_pages: 1, payload_bytes: 5, queues: 4, decoded };
     let frame = |encode: &dyn Fn(&mut Vec<u8>)| {
         let mut frame = vec![0];
         encode(&mut frame);

@@ -23,7 +23,7 @@ fn hold(head: &[u8; Header::BYTES], rest: &[u8], limits: &Limits) {
     assert!(header.payload_bytes <= limits.max_payload_bytes.max(1024));
     match header.kind {
         Kind::Pages => hold_tables(&header, head, rest, limits),
-        Kind::Report => hold_report(&header, head, rest),
+        Kind::Report => hold_report(&header, head, rest, limits),
         Kind::Failure => hold_failure(&header, rest),
         _ => {}
     }
@@ -50,9 +50,9 @@ fn hold_tables(header: &Header, head: &[u8; Header::BYTES], rest: &[u8], limits:
     assert_eq!(out, [head, tables].concat());
 }
 
-fn hold_report(header: &Header, head: &[u8; Header::BYTES], rest: &[u8]) {
+fn hold_report(header: &Header, head: &[u8; Header::BYTES], rest: &[u8], limits: &Limits) {
     let Some(payload) = rest.get(..Report::BYTES) else { return };
-    if let Ok(report) = Report::decode(header, payload) {
+    if let Ok(report) = Report::decode(header, payload, limits) {
         let mut out = Vec::new();
         report.encode(&mut out);
         assert_eq!(out, [head, payload].concat());

@@ -77,7 +77,7 @@ pub fn capabilities() -> Capabilities {
 pub fn sealed_frame(data: &[u8]) -> Option<[u8; Header::BYTES]> {
     let (head, rest) = data.split_first_chunk::<{ Header::BYTES }>()?;
     let mut head = *head;
-    head[..5].copy_from_slice(b"PFRY\x01");
+    head[..5].copy_from_slice(b"PFRY\x02");
     let entries = u64::from(number(&head, 24)) + u64::from(number(&head, 32));
     let tables = usize::try_from(entries * 8).ok().and_then(|bytes| rest.get(..bytes)).unwrap_or_default();
     if head[5] == 1 {

@@ -3,13 +3,14 @@
 use std::io::Write;
 use std::net::Shutdown;
 use std::thread;
+use std::time::Duration;
 
 use pageferry_accel::checksum::crc32c;
 use pageferry_accel::method::{Method, MethodSet};
 use pageferry_accel::run::Run;
 use pageferry_accel::units::{PageCount, PageIndex, PageSize};
 use pageferry_engine::dirty::DirtyBitmap;
-use pageferry_engine::frame::{ChecksumSet, Defect, Header, Report, encode_failure};
+use pageferry_engine::frame::{ChecksumSet, DecodeCost, Defect, Header, Report, VERSION, encode_failure};
 use pageferry_engine::handshake::{Acceptance, Answer, HandshakeError, Offer, Refusal};
 use pageferry_engine::sender::{SendError, SenderConfig};
 use pageferry_tests::guest::{fill, guest, page_bytes, pages};
@@ -22,7 +23,7 @@ const PAGES: u64 = 100;
 /// What a decent destination answers.
 fn acceptance() -> Acceptance {
     Acceptance {
-        version: 1,
+        version: VERSION,
         page_size: PageSize::Kib4,
         deflate_window_bits: 15,
         methods: MethodSet::all(),
@@ -199,6 +200,42 @@ fn a_report_that_counts_wrong_is_refused() {
 }
 
 #[test]
+fn a_report_whose_account_of_decoding_cannot_be_is_refused() {
+    fn decoded(costs: &[(Method, u64)], queues: u16) -> Vec<u8> {
+        let cost = |&(method, pages)| (method, DecodeCost { pages, cpu: Duration::MAX });
+        let decoded = costs.iter().map(cost).collect();
+        let mut bytes = Vec::new();
+        Report { frames: PAGES / 2, pages: 2 * PAGES, queues, decoded, ..Report::default() }
+            .encode(&mut bytes);
+        bytes
+    }
+    fn found(error: &SendError, is: impl Fn(&Defect) -> bool) -> bool {
+        matches!(error, SendError::Frame(found) if is(&found.defect))
+    }
+    const RAW: (Method, u64) = (Method::Raw, 2 * PAGES);
+    answer_with(
+        "decoded more pages than it has",
+        || decoded(&[RAW, (Method::Zstd, u64::MAX)], 1),
+        |error| found(error, |defect| matches!(defect, Defect::ReportPages { .. })),
+    );
+    answer_with(
+        "decoded by a method that was not agreed on",
+        || decoded(&[(Method::Delta, 2 * PAGES)], 1),
+        |error| found(error, |defect| matches!(defect, Defect::Method { found: 6, .. })),
+    );
+    answer_with(
+        "worked for nothing",
+        || decoded(&[RAW, (Method::Zstd, 0)], 1),
+        |error| found(error, |defect| matches!(defect, Defect::ReportCpu { method: Method::Zstd })),
+    );
+    answer_with(
+        "decoded without a queue",
+        || decoded(&[RAW], 0),
+        |error| found(error, |defect| matches!(defect, Defect::ReportQueues)),
+    );
+}
+
+#[test]
 fn frames_that_only_a_source_sends_are_refused() {
     let pages = || Frame::raw(0, Run::data(PageIndex(0), PageCount(1)), 1).bytes();
     answer_with(
@@ -226,7 +263,9 @@ fn a_failure_in_mid_round_is_passed_on_in_the_destinations_words() {
 
 fn report(round: u32, pages: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
-    Report { round, frames: PAGES / 2, pages, ..Report::default() }.encode(&mut bytes);
+    let cost = DecodeCost { pages, cpu: Duration::from_nanos(pages) };
+    let decoded = [(Method::Raw, cost)].into_iter().collect();
+    Report { round, frames: PAGES / 2, pages, queues: 1, decoded, ..Report::default() }.encode(&mut bytes);
     bytes
 }
 
