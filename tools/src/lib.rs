@@ -12,6 +12,7 @@
 pub mod accelerator_name;
 pub mod accelerators;
 mod address;
+pub mod calibration;
 mod cli;
 pub mod codecs;
 pub mod console;
@@ -52,6 +53,7 @@ mod source;
 mod summary;
 mod sweep;
 mod trace_file;
+pub mod validation;
 mod warnings;
 mod workload;
 

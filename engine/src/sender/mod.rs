@@ -252,6 +252,7 @@ impl Sender {
             self.submit(request)?;
         }
         let report = self.end_round()?;
+        self.picker.look_at_report(&report);
         self.count();
         if report.pages == pages {
             Ok(report)

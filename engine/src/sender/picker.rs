@@ -17,9 +17,9 @@ use super::{LinkClock, SendError, SenderConfig};
 use crate::budget::CpuBudget;
 use crate::dirty::{DirtyBitmap, DirtyRun};
 use crate::dispatcher::Dispatcher;
-use crate::frame::{Header, Limits};
+use crate::frame::{DecodeCost, Header, Limits, Report};
 use crate::selector::{
-    Adaptive, LaneTerms, Observation, Piece, REGION_BYTES, SelectorCounts, Stretch, Terms, Way,
+    Adaptive, Decoded, LaneTerms, Observation, Piece, REGION_BYTES, SelectorCounts, Stretch, Terms, Way,
 };
 
 /// What says which way pages go.
@@ -175,6 +175,16 @@ impl Picker {
         if watched.requests >= STRETCH_REQUESTS && watched.begun.elapsed() >= STRETCH {
             watched.end_stretch(watch);
         }
+    }
+}
+
+impl Picker {
+    /// Shows what the destination said at the end of a round.
+    pub(super) fn look_at_report(&mut self, report: &Report) {
+        let Self::Adaptive(watched) = self else { return };
+        let costs = report.decoded.iter();
+        let decoded = costs.map(|(method, DecodeCost { pages, cpu })| Decoded { method, pages, cpu });
+        watched.adaptive.observe_destination(report.queues.into(), &decoded.collect::<Vec<_>>());
     }
 }
 

@@ -1,6 +1,11 @@
 //! What every page of an input costs by every method: bytes on the wire, and CPU time at both ends.
 
+pub(crate) mod measure;
+mod station;
+
 use pageferry_accel::method::Method;
+
+pub use measure::MeasureError;
 
 /// What one page costs by one method.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
