@@ -19,6 +19,7 @@ use crate::measure::Stopwatch;
 use crate::memory;
 use crate::plan::MemoryPlan;
 use crate::source::Migrated;
+use crate::trace::Trace;
 
 /// Receives one migration, and compares the two memories afterwards.
 ///
@@ -55,6 +56,7 @@ pub(crate) fn receive(
         source,
         destination: figures,
         verdict,
+        trace: Trace::default(),
     })
 }
 

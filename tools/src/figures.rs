@@ -9,7 +9,7 @@ use pageferry_accel::method::{Method, UnknownMethod};
 use pageferry_accel::units::PageSize;
 use pageferry_engine::fallbacks::Fallbacks;
 use pageferry_engine::receiver::ReceiveReport;
-use pageferry_engine::sender::{RequestTime, SendReport};
+use pageferry_engine::sender::{MethodCounts, RequestTime, SendReport};
 use pageferry_engine::work::Work;
 use serde::{Deserialize, Serialize};
 
@@ -174,13 +174,19 @@ impl MethodPages {
     /// What a sender counted.
     #[must_use]
     pub fn of(report: &SendReport) -> Self {
-        let counts = Method::ALL.map(|method| (MethodName(method), report.methods.of(method).pages));
-        Self(counts.into_iter().filter(|&(_, pages)| pages > 0).collect())
+        Self::from(&report.methods)
     }
 
     /// Every method that carried pages, with their number.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.0.iter().map(|(name, &pages)| (name.0.name(), pages))
+    }
+}
+
+impl From<&MethodCounts> for MethodPages {
+    fn from(counts: &MethodCounts) -> Self {
+        let pages = Method::ALL.map(|method| (MethodName(method), counts.of(method).pages));
+        Self(pages.into_iter().filter(|&(_, pages)| pages > 0).collect())
     }
 }
 

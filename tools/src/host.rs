@@ -6,10 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use pageferry_accel::codec::deflate;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a reader must know of a machine to judge its figures.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Host {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
@@ -20,10 +20,10 @@ pub(crate) struct Host {
     /// Why it is not.
     pub(crate) isal_missing: Option<String>,
     /// What deflates and inflates.
-    pub(crate) deflate_library: &'static str,
+    pub(crate) deflate_library: String,
     /// Vector instructions that the codecs know and this CPU has.
-    pub(crate) simd: Vec<&'static str>,
-    pub(crate) accelbench: &'static str,
+    pub(crate) simd: Vec<String>,
+    pub(crate) accelbench: String,
 }
 
 impl Host {
@@ -38,9 +38,9 @@ impl Host {
             kernel: line_of("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned()),
             isal: isal_missing.is_none().then(|| library.trim_start_matches("ISA-L").trim().to_owned()),
             isal_missing,
-            deflate_library: library,
-            simd: simd(),
-            accelbench: env!("CARGO_PKG_VERSION"),
+            deflate_library: library.to_owned(),
+            simd: simd().into_iter().map(str::to_owned).collect(),
+            accelbench: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 }

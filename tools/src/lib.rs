@@ -52,7 +52,7 @@ pub mod simulation;
 mod source;
 mod summary;
 mod sweep;
-mod trace_file;
+mod trace;
 pub mod validation;
 mod warnings;
 mod workload;

@@ -120,7 +120,7 @@ impl Entry {
 }
 
 fn describe_deflate(host: &Host, text: &mut String) {
-    line(text, "deflate runs on", host.deflate_library);
+    line(text, "deflate runs on", &host.deflate_library);
     if let Some(reason) = deflate::why_not_isal() {
         line(text, "ISA-L is not used", &reason.to_string());
     }

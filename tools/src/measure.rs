@@ -43,6 +43,16 @@ impl Stopwatch {
         }
     }
 
+    /// Whether it runs.
+    pub(crate) fn is_running(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Time on the wall until now, or until it was held.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.measured.wall + self.since.map_or(Duration::ZERO, |(wall, _)| wall.elapsed())
+    }
+
     /// What it saw until it was held last.
     pub(crate) fn measured(&self) -> Measured {
         self.measured

@@ -1,16 +1,20 @@
 //! The result as readers and programs get it: one object, a row for every method.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::figures::{BaselineCounts, FallbackCounts, MethodPages, RequestMicros, WorkCounts};
 use crate::host::Host;
 use crate::source::Migrated;
+use crate::trace::{Choices, LatencyBucket, Sample};
 
 /// Everything that accelbench has to say. Field names never change within a schema.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) schema: u32,
+    /// Results of before there were several kinds have none, and are of `run`, `send` or `recv`.
+    #[serde(default)]
+    pub(crate) kind: Kind,
     pub(crate) host: Host,
     /// All settings, defaults included.
     pub(crate) config: Value,
@@ -22,13 +26,23 @@ pub(crate) struct Report {
     pub(crate) summary: Vec<String>,
 }
 
+/// Which command a result is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    #[default]
+    Run,
+    Send,
+    Recv,
+}
+
 /// The version of [`Report`]'s fields.
 pub(crate) const SCHEMA: u32 = 1;
 
 /// What came of one method: of the run whose pages a second are the median of all.
 ///
 /// All figures a page are of pages that are not zero. Figures that do not exist are null.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) method: String,
     pub(crate) accelerator: String,
@@ -70,10 +84,22 @@ pub(crate) struct Outcome {
     pub(crate) verified: Option<bool>,
     /// All runs, in order.
     pub(crate) runs: Vec<Run>,
+    /// The counts while it ran; empty at the destination.
+    #[serde(default)]
+    pub(crate) timeline: Vec<Sample>,
+    /// How long requests took; empty at the destination.
+    #[serde(default)]
+    pub(crate) latency: Vec<LatencyBucket>,
+    /// For how long the guest stood still; null where there is no guest that runs.
+    #[serde(default)]
+    pub(crate) downtime_ms: Option<f64>,
+    /// What the selector chose for the guest's memory, where it had a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) choices: Option<Choices>,
 }
 
 /// One of several runs.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) seconds: f64,
     pub(crate) pages_per_s: f64,
@@ -97,7 +123,7 @@ impl Outcome {
     }
 
     fn of_run(migrated: &Migrated, one_process: bool) -> Self {
-        let Migrated { accelerator, provenance, source, destination, verdict } = migrated;
+        let Migrated { accelerator, provenance, source, destination, verdict, trace } = migrated;
         let seconds = source.seconds;
         let a_page = |micros: f64| over(micros, source.pages as f64);
         let both = if one_process {
@@ -147,6 +173,10 @@ impl Outcome {
             destination_accelerators: destination.accelerators.clone(),
             verified: verdict.as_ref().map(Result::is_ok),
             runs: vec![run],
+            timeline: trace.timeline.clone(),
+            latency: trace.latency.clone(),
+            downtime_ms: None,
+            choices: trace.choices.clone(),
         }
     }
 }
@@ -163,6 +193,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::digest::Difference;
+    use crate::trace::Trace;
 
     /// 1000 pages of 4 KiB in so many seconds, 8 ms of CPU at the source and 2 ms at the destination.
     pub(crate) fn migrated(method: &str, seconds: f64) -> Migrated {
@@ -189,6 +220,7 @@ pub(crate) mod tests {
             source: serde_json::from_value(source).unwrap(),
             destination: serde_json::from_value(destination).unwrap(),
             verdict: Some(Ok(())),
+            trace: Trace::default(),
         }
     }
 
@@ -204,6 +236,7 @@ pub(crate) mod tests {
     pub(crate) fn report(outcomes: Vec<Outcome>) -> Report {
         Report {
             schema: SCHEMA,
+            kind: Kind::Run,
             host: Host::this(),
             config: json!({ "seed": 1 }),
             results: outcomes,

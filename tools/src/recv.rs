@@ -12,7 +12,7 @@ use crate::destination;
 use crate::error::Error;
 use crate::export;
 use crate::host::Host;
-use crate::outcome::{Outcome, Report, SCHEMA};
+use crate::outcome::{Kind, Outcome, Report, SCHEMA};
 use crate::plan::RecvPlan;
 use crate::{console, summary, warnings};
 
@@ -44,7 +44,15 @@ pub(crate) fn recv(plan: &RecvPlan) -> Result<(), Error> {
     }
     let host = Host::this();
     let summary = summary::of_recv(&outcomes, plan.device.workers, &host);
-    let report = Report { schema: SCHEMA, host, config: json!(plan), results: outcomes, warnings, summary };
+    let report = Report {
+        schema: SCHEMA,
+        kind: Kind::Recv,
+        host,
+        config: json!(plan),
+        results: outcomes,
+        warnings,
+        summary,
+    };
     let delivered = export::deliver(&report, &plan.output);
     verdict?;
     delivered

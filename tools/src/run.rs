@@ -14,7 +14,7 @@ use crate::host::{self, Host};
 use crate::interrupt::Cleanup;
 use crate::measure::Neighbours;
 use crate::methods::MethodMix;
-use crate::outcome::{Outcome, Report, SCHEMA};
+use crate::outcome::{Kind, Outcome, Report, SCHEMA};
 use crate::peer::Peer;
 use crate::plan::RunPlan;
 use crate::progress::Progress;
@@ -41,6 +41,7 @@ pub(crate) fn run(plan: &RunPlan) -> Result<(), Error> {
     let host = Host::this();
     let report = Report {
         schema: SCHEMA,
+        kind: Kind::Run,
         config: json!(plan),
         summary: summary::of_run(plan, &outcomes, &host),
         host,

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::export;
 use crate::host::Host;
 use crate::measure::Neighbours;
-use crate::outcome::{Outcome, Report, SCHEMA};
+use crate::outcome::{Kind, Outcome, Report, SCHEMA};
 use crate::plan::SendPlan;
 use crate::progress::Progress;
 use crate::source::Source;
@@ -37,7 +37,15 @@ pub(crate) fn send(plan: &SendPlan) -> Result<(), Error> {
     warnings.extend(warnings::after(transfer, &outcomes, neighbours.cpus()));
     let host = Host::this();
     let summary = summary::of_send(plan, &outcomes, &host);
-    let report = Report { schema: SCHEMA, host, config: json!(plan), results: outcomes, warnings, summary };
+    let report = Report {
+        schema: SCHEMA,
+        kind: Kind::Send,
+        host,
+        config: json!(plan),
+        results: outcomes,
+        warnings,
+        summary,
+    };
     let delivered = export::deliver(&report, &plan.output);
     verdict?;
     delivered

@@ -9,6 +9,7 @@ use pageferry_accel::units::PageCount;
 use pageferry_engine::connection::Connection;
 use pageferry_engine::dirty::DirtyBitmap;
 use pageferry_engine::handshake::MigrationId;
+use pageferry_engine::selector::Tracer;
 use pageferry_engine::sender::{SendReport, Sender, SenderConfig};
 
 use crate::accelerators;
@@ -17,18 +18,18 @@ use crate::digest::{self, Difference};
 use crate::error::Error;
 use crate::exchange::{self, Closed, Closing, Compared};
 use crate::figures::{DestinationFigures, SourceFigures};
-use crate::measure::{Measured, Stopwatch};
 use crate::methods::MethodMix;
 use crate::plan::Transfer;
 use crate::progress::Progress;
-use crate::trace_file::TraceFile;
+use crate::trace::{self, Chosen, Recorder, Trace, TraceFile};
 
 /// The source of migrations: one guest, which can be sent again and again.
 pub(crate) struct Source<'a> {
     transfer: &'a Transfer,
     accelerators: Vec<Arc<dyn Accelerator>>,
     ram: Arc<GuestRam>,
-    trace: Option<TraceFile>,
+    /// Where the decisions of an adaptive selector are written.
+    decisions: Option<TraceFile>,
     migrations: Cell<u32>,
 }
 
@@ -41,6 +42,8 @@ pub(crate) struct Migrated {
     pub(crate) destination: DestinationFigures,
     /// How the comparison of the two memories ended, if there was one.
     pub(crate) verdict: Option<Result<(), Difference>>,
+    /// How the source went along; empty at the destination.
+    pub(crate) trace: Trace,
 }
 
 impl<'a> Source<'a> {
@@ -52,8 +55,8 @@ impl<'a> Source<'a> {
         let accelerators =
             accelerators::choose(&transfer.device, transfer.codecs(), &|words| console::warn(words))?;
         let ram = transfer.input.guest(transfer.page_size, transfer.device.memory())?;
-        let trace = transfer.trace_selector.as_deref().map(TraceFile::create).transpose()?;
-        Ok(Self { transfer, accelerators, ram, trace, migrations: Cell::new(0) })
+        let decisions = transfer.trace_selector.as_deref().map(TraceFile::create).transpose()?;
+        Ok(Self { transfer, accelerators, ram, decisions, migrations: Cell::new(0) })
     }
 
     /// Puts the guest's memory back to what it was at the beginning; then [`migrate`](Self::migrate) may follow.
@@ -75,8 +78,16 @@ impl<'a> Source<'a> {
         connections: Vec<Connection>,
         progress: &Progress,
     ) -> Result<Migrated, Error> {
-        let (report, measured, mut connections) = self.send(dirty, method, connections, progress)?;
+        let chosen = Chosen::default();
+        let config = self.config(method, &chosen)?;
+        let (report, recorder, mut connections) = self.send(dirty, config, connections, progress)?;
         let first = connections.first_mut().ok_or(Error::NoConnection)?;
+        let measured = recorder.measured();
+        let trace = Trace {
+            timeline: recorder.finish(),
+            latency: trace::latency(&report.request_time),
+            choices: chosen.choices(),
+        };
         let figures = SourceFigures::new(method.clone(), self.transfer.page_size, measured, &report);
         progress.say("comparing memory");
         let (destination, verdict) = self.close(figures.clone(), first)?;
@@ -86,6 +97,7 @@ impl<'a> Source<'a> {
             source: figures,
             destination,
             verdict,
+            trace,
         })
     }
 
@@ -95,14 +107,13 @@ impl<'a> Source<'a> {
     fn send(
         &self,
         mut dirty: DirtyBitmap,
-        method: &MethodMix,
+        config: SenderConfig,
         connections: Vec<Connection>,
         progress: &Progress,
-    ) -> Result<(SendReport, Measured, Vec<Connection>), Error> {
+    ) -> Result<(SendReport, Recorder, Vec<Connection>), Error> {
         let transfer = self.transfer;
-        let config = self.config(method)?;
         let mut sender = Sender::new(Arc::clone(&self.ram), &self.accelerators, connections, config)?;
-        let mut watch = Stopwatch::new();
+        let watch = Recorder::new(sender.watch()).map_err(Error::Thread)?;
         watch.run();
         let mut round = 0;
         loop {
@@ -120,7 +131,7 @@ impl<'a> Source<'a> {
         watch.run();
         let (report, connections) = sender.finish()?;
         watch.hold();
-        Ok((report, watch.measured(), connections))
+        Ok((report, watch, connections))
     }
 
     /// The exchange after the migration.
@@ -140,9 +151,8 @@ impl<'a> Source<'a> {
         Ok((closed.figures, Some(verdict)))
     }
 
-    fn config(&self, method: &MethodMix) -> Result<SenderConfig, Error> {
-        self.migrations.set(self.migrations.get() + 1);
-        let tracer = self.trace.as_ref().map(|trace| trace.tracer(self.migrations.get()));
+    fn config(&self, method: &MethodMix, chosen: &Chosen) -> Result<SenderConfig, Error> {
+        let tracer = Some(self.tracer(chosen.clone()));
         let cache = usize::try_from(self.transfer.baseline_cache.0).unwrap_or(usize::MAX);
         Ok(SenderConfig {
             max_pages: PageCount(self.transfer.max_pages),
@@ -151,6 +161,18 @@ impl<'a> Source<'a> {
             max_bytes_per_s: self.transfer.max_bandwidth.map(|rate| rate.0),
             cpu_budget: self.transfer.cpu_budget,
             ..SenderConfig::new(MigrationId::random().map_err(Error::Random)?, method.selector(tracer)?)
+        })
+    }
+
+    /// What takes in the decisions of an adaptive selector: for the report, and for a file, if one was asked for.
+    fn tracer(&self, chosen: Chosen) -> Tracer {
+        self.migrations.set(self.migrations.get() + 1);
+        let file = self.decisions.as_ref().map(|file| file.tracer(self.migrations.get()));
+        Tracer::new(move |event| {
+            chosen.see(event);
+            if let Some(file) = &file {
+                file.tell(event);
+            }
         })
     }
 }

@@ -24,7 +24,8 @@ impl Tracer {
         Self(Arc::new(tell))
     }
 
-    pub(super) fn tell(&self, event: &Event) {
+    /// Calls it.
+    pub fn tell(&self, event: &Event) {
         (self.0)(event);
     }
 }

@@ -29,7 +29,7 @@ use pageferry_accel::units::PageCount;
 pub use error::SendError;
 pub use link::LinkClock;
 pub use outgoing::Outgoing;
-pub use report::{MethodCount, MethodCounts, RequestTime, SendReport};
+pub use report::{MethodCount, MethodCounts, Progress, RequestTime, SendReport};
 pub use stop::Stop;
 pub use watch::SendWatch;
 

@@ -176,9 +176,7 @@ impl Picker {
             watched.end_stretch(watch);
         }
     }
-}
 
-impl Picker {
     /// Shows what the destination said at the end of a round.
     pub(super) fn look_at_report(&mut self, report: &Report) {
         let Self::Adaptive(watched) = self else { return };

@@ -44,6 +44,22 @@ pub struct SendReport {
     pub cpu: Duration,
 }
 
+/// How far a sender is: the counts of its report that are cheap to look at often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// As in [`SendReport`].
+    pub pages: u64,
+    /// As in [`SendReport`].
+    pub zero_pages: u64,
+    /// As in [`SendReport`].
+    pub source_bytes: u64,
+    /// As in [`SendReport`].
+    pub wire_bytes: u64,
+    /// As in [`SendReport`].
+    pub methods: MethodCounts,
+}
+
 /// Pages and payload bytes by method.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MethodCounts([MethodCount; Method::ALL.len()]);
@@ -107,6 +123,17 @@ impl RequestTime {
         Duration::from_nanos(self.0.max())
     }
 
+    /// How many requests took how long: each bucket's upper bound, a quarter above the one before, and the requests
+    /// that took at most that long and longer than the bucket before it. They begin with the bucket of the shortest.
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
+        // Below a microsecond nobody looks at a request's time.
+        let all = self.0.iter_log(1_000, 1.25);
+        let buckets = all.map(|bucket| {
+            (Duration::from_nanos(bucket.value_iterated_to()), bucket.count_since_last_iteration())
+        });
+        buckets.skip_while(|&(_, requests)| requests == 0)
+    }
+
     fn absorb(&mut self, other: &Self) {
         // Both have the same bounds, so that nothing of the other is beyond this one's.
         let _ = self.0.add(&other.0);
@@ -122,6 +149,13 @@ impl Default for RequestTime {
         // From a nanosecond to a minute; the bounds are constants that the library takes.
         let histogram = Histogram::new_with_bounds(1, 60_000_000_000, 2);
         Self(histogram.unwrap_or_else(|_| unreachable!("1 ns to 60 s at two digits is a valid histogram")))
+    }
+}
+
+impl From<&SendReport> for Progress {
+    fn from(report: &SendReport) -> Self {
+        let &SendReport { pages, zero_pages, source_bytes, wire_bytes, methods, .. } = report;
+        Self { pages, zero_pages, source_bytes, wire_bytes, methods }
     }
 }
 
@@ -156,5 +190,26 @@ impl SendReport {
         request.segments.iter().for_each(|&segment| self.methods.add(segment));
         self.fallbacks.add(request.detours);
         self.request_time.record(request.submitted.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_request_time_is_in_the_bucket_that_its_bounds_name() {
+        let mut time = RequestTime::default();
+        let micros = [3_u64, 3, 40, 5_000];
+        micros.iter().for_each(|&micros| time.record(Duration::from_micros(micros)));
+        let buckets: Vec<_> = time.buckets().collect();
+        assert_eq!(buckets.iter().map(|&(_, requests)| requests).sum::<u64>(), 4, "{buckets:?}");
+        assert_eq!(buckets[0].1, 2, "{buckets:?}");
+        for micros in micros {
+            let micros = Duration::from_micros(micros);
+            let index = buckets.iter().position(|&(upper, _)| upper >= micros).unwrap();
+            assert!(buckets[index].1 > 0 && buckets[index].0 < micros * 13 / 10, "{micros:?}: {buckets:?}");
+        }
+        assert_eq!(RequestTime::default().buckets().count(), 0);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{LinkClock, SendReport};
+use super::{LinkClock, Progress, SendReport};
 use crate::dispatcher::Dispatcher;
 
 /// A look at a sender from another thread, also after it has ended.
@@ -27,6 +27,12 @@ impl SendWatch {
         report.accelerators = self.dispatcher.work();
         report.cpu += self.cpu_of_the_others();
         report
+    }
+
+    /// How far it is: cheaper than the whole report.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress::from(&*self.counts())
     }
 
     /// Bytes on the wire until now.

@@ -174,6 +174,28 @@ fn figures_that_do_not_exist_are_null() {
     assert!(result["cpu_us_per_page"].is_number() && result["encoding_rate"].is_null(), "{result}");
 }
 
+#[test]
+fn a_result_has_samples_and_request_times_that_add_up_to_its_totals() {
+    let report = results(&["--size", "64M", "--rounds", "3", "--method", "zstd+xbzrle"]);
+    assert_eq!(report["kind"], "run");
+    let result = &report["results"][0];
+    let samples = result["timeline"].as_array().unwrap();
+    let last = samples.last().unwrap();
+    for field in ["pages", "zero_pages", "source_bytes", "wire_bytes", "pages_by_method", "seconds"] {
+        assert_eq!(last[field], result[field], "{field}: {last}");
+    }
+    assert!(samples.len() > 1, "64 MiB take longer than one sample: {result}");
+    for two in samples.windows(2) {
+        for field in ["seconds", "pages", "wire_bytes"] {
+            assert!(two[0][field].as_f64() <= two[1][field].as_f64(), "{field} falls: {two:?}");
+        }
+    }
+    let buckets = result["latency"].as_array().unwrap();
+    let requests: u64 = buckets.iter().map(|bucket| bucket["count"].as_u64().unwrap()).sum();
+    assert_eq!(requests, result["accelerators"][0]["requests"].as_u64().unwrap(), "{result}");
+    assert!(result["downtime_ms"].is_null() && result.get("choices").is_none(), "{result}");
+}
+
 fn formatted(format: &str) -> Ended {
     let ended = run(&["run", "--size", "1M", "--method", "raw,delta", "--format", format]);
     assert!(ended.code == Some(0) && ended.stderr.is_empty(), "{ended:?}");
