@@ -13,6 +13,7 @@ pub mod accelerator_name;
 pub mod accelerators;
 mod address;
 pub mod calibration;
+pub mod chart;
 mod cli;
 pub mod codecs;
 pub mod console;
