@@ -46,6 +46,7 @@ pub mod profile;
 mod progress;
 pub mod quantity;
 mod recv;
+mod results;
 mod run;
 pub mod security;
 mod send;
