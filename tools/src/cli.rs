@@ -12,6 +12,7 @@ use crate::device::{DATA_PATH as PATH, DeviceArgs};
 use crate::help;
 use crate::methods::{LevelChoice, MethodMix};
 use crate::quantity::{ByteRate, ByteSize, Seconds};
+use crate::report::ReportArgs;
 use crate::security::{SECURITY, TlsArgs};
 use crate::sweep::SweepArgs;
 
@@ -44,6 +45,9 @@ pub(crate) enum Command {
     /// Measure every combination of several settings, as `run` measures one
     #[command(after_help = help::SWEEP)]
     Sweep(Box<SweepArgs>),
+    /// Draw results as a page to look at: what was fastest, what it cost, how it went
+    #[command(after_help = help::REPORT)]
+    Report(ReportArgs),
 }
 
 #[derive(Debug, Args)]

@@ -9,12 +9,14 @@ use pageferry_engine::sender::SendError;
 
 use crate::accelerators::AcceleratorError;
 use crate::address::AddressError;
+use crate::chart::PngError;
 use crate::digest::Difference;
 use crate::exchange::ExchangeError;
 use crate::input::ImageError;
 use crate::memory::Refused;
 use crate::plan::PlanError;
 use crate::quantity::ByteSize;
+use crate::results::ResultError;
 
 /// How accelbench ends. The numbers are part of its interface; 130 follows from an interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,10 @@ pub(crate) enum Error {
         "cannot make a folder for the sockets in {folder}: {source}; set TMPDIR to one that can be written"
     )]
     Folder { folder: String, source: io::Error },
+    #[error(transparent)]
+    Result(#[from] ResultError),
+    #[error("the chart {chart} cannot be drawn as PNG: {source}")]
+    Chart { chart: String, source: PngError },
     #[error("cannot write {file}: {source}")]
     Export { file: String, source: io::Error },
     #[error("cannot print the result: {0}")]

@@ -62,3 +62,13 @@ Examples:
     accelbench sweep --accelerator iaa-model --queues 1,2,4 --method deflate
 
 Every combination is measured as `accelbench run` does it, one after the other, and is a row of the result.";
+
+pub(crate) const REPORT: &str = "\
+Examples:
+  accelbench run --export r.json && accelbench report r.json
+  The same over two links, and every chart as a file of its own:
+    accelbench run --max-bandwidth 1Gbit --export slow.json
+    accelbench run --max-bandwidth 10Gbit --export fast.json
+    accelbench report slow.json fast.json --output links.html --charts charts
+
+The page is one file that loads nothing. Charts that the results have no figures for are left out, and the page says why.";

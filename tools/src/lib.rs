@@ -46,6 +46,7 @@ pub mod profile;
 mod progress;
 pub mod quantity;
 mod recv;
+mod report;
 mod results;
 mod run;
 pub mod security;
@@ -98,5 +99,6 @@ fn carry_out(command: Command) -> Result<(), Error> {
         Command::Send(args) => send::send(&SendPlan::resolve(*args)?),
         Command::Recv(args) => recv::recv(&RecvPlan::resolve(*args)?),
         Command::Sweep(args) => sweep::sweep(&SweepPlan::resolve(*args)?),
+        Command::Report(args) => report::report(&args),
     }
 }

@@ -20,6 +20,8 @@ pub struct Lines {
     pub across: String,
     /// What the axis from bottom to top counts, with its unit.
     pub up: String,
+    /// How that axis counts.
+    pub up_scale: Scale,
     /// The lines.
     pub lines: Vec<Line>,
     /// The figures behind it.
@@ -61,7 +63,7 @@ impl Lines {
         let across = Axis::until(Scale::Linear, longest, LEFT, right);
         // Room for so many names, where there are more than usual.
         let bottom = BOTTOM.max(TOP + STEP * self.lines.len() as f64);
-        let up = Axis::new(Scale::Linear, points().map(|&(_, y)| y), bottom, TOP);
+        let up = Axis::new(self.up_scale, points().map(|&(_, y)| y), bottom, TOP);
         self.draw_axes(&mut canvas, &across, &up, (right, bottom));
         for line in &self.lines {
             let ink = Ink { slot: line.slot, modelled: line.modelled };
@@ -124,6 +126,7 @@ mod tests {
             sentence: "Look.".to_owned(),
             across: "seconds".to_owned(),
             up: "ratio".to_owned(),
+            up_scale: Scale::Linear,
             lines: vec![line("deflate", 2.0), line("zstd", 2.001), line("raw", 1.0)],
             grid: Grid::default(),
         }

@@ -29,5 +29,6 @@ pub use png::PngError;
 pub use scatter::{Point, Scatter};
 pub use slot::Slot;
 pub use stack::{Moment, Share, Stack, Stacks};
+pub(crate) use text::escaped;
 pub use text::{compact, grouped};
 pub use theme::{font_faces, page_style};

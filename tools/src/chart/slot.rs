@@ -27,7 +27,9 @@ impl Slot {
     /// The colour of what is called so: of a method by its name, of a device by what it does.
     #[must_use]
     pub fn of(name: &str) -> Self {
-        if let Ok(method) = name.parse() {
+        // Zero is a method that nobody asks for, but pages travel by it.
+        let exact = |name: &str| Method::ALL.into_iter().find(|method| method.name() == name);
+        if let Some(method) = exact(name) {
             return Self::Method(method);
         }
         let name = name.to_ascii_lowercase();
@@ -35,7 +37,7 @@ impl Slot {
             "none" | "no" | "raw" | "uncompressed" => Some(Method::Raw),
             "zlib" | "deflate" | "qat" | "qatzip" | "iaa" => Some(Method::Deflate),
             "dsa" => Some(Method::Delta),
-            other => other.parse().ok(),
+            other => exact(other),
         };
         let mut found: Vec<Method> =
             name.split(|letter: char| !letter.is_ascii_alphanumeric()).filter_map(method).collect();
