@@ -12,6 +12,7 @@ use crate::device::{DATA_PATH as PATH, DeviceArgs};
 use crate::help;
 use crate::methods::{LevelChoice, MethodMix};
 use crate::quantity::{ByteRate, ByteSize, Seconds};
+use crate::regression::CompareResultsArgs;
 use crate::report::ReportArgs;
 use crate::security::{SECURITY, TlsArgs};
 use crate::sweep::SweepArgs;
@@ -48,6 +49,9 @@ pub(crate) enum Command {
     /// Draw results as a page to look at: what was fastest, what it cost, how it went
     #[command(after_help = help::REPORT)]
     Report(ReportArgs),
+    /// Hold a result against an earlier one, row by row, and fail if it is worse
+    #[command(after_help = help::COMPARE_RESULTS)]
+    CompareResults(CompareResultsArgs),
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ use crate::input::ImageError;
 use crate::memory::Refused;
 use crate::plan::PlanError;
 use crate::quantity::ByteSize;
+use crate::regression::RegressionError;
 use crate::results::ResultError;
 
 /// How accelbench ends. The numbers are part of its interface; 130 follows from an interrupt.
@@ -27,6 +28,7 @@ pub(crate) enum Exit {
     Usage = 2,
     Device = 3,
     Verification = 4,
+    Worse = 5,
 }
 
 /// Why accelbench ends without a (good) result.
@@ -70,6 +72,8 @@ pub(crate) enum Error {
     Folder { folder: String, source: io::Error },
     #[error(transparent)]
     Result(#[from] ResultError),
+    #[error(transparent)]
+    Regression(#[from] RegressionError),
     #[error("the chart {chart} cannot be drawn as PNG: {source}")]
     Chart { chart: String, source: PngError },
     #[error("cannot write {file}: {source}")]
@@ -114,6 +118,7 @@ impl Error {
                 Exit::Device
             }
             Self::Difference(_) => Exit::Verification,
+            Self::Regression(RegressionError::Worse { .. }) => Exit::Worse,
             _ => Exit::Failed,
         }
     }
@@ -135,6 +140,7 @@ mod tests {
     use pageferry_accel::queue::OpenError;
 
     use super::*;
+    use crate::quantity::Percent;
 
     #[test]
     fn every_kind_of_failure_has_its_exit_code() {
@@ -146,6 +152,7 @@ mod tests {
             (ReceiveError::Open(open()).into(), Exit::Device),
             (Difference::Count { found: 0, expected: 1 }.into(), Exit::Verification),
             (SendError::Panicked.into(), Exit::Failed),
+            (RegressionError::Worse { limit: Percent(5.0), rows: "raw".into() }.into(), Exit::Worse),
             (
                 Error::WithPeer { error: Box::new(SendError::Failed.into()), said: "x".into(), code: 3 },
                 Exit::Device,

@@ -5,10 +5,11 @@ Examples:
   accelbench run                                    a built-in guest by every method, as a table
   accelbench run --input guest.ram --method deflate a memory image of your own
   accelbench list                                   what this machine has, and what it lacks
+  accelbench report result.json                     a page of charts of what was exported
   accelbench run --help                             all options, with more examples
 
 Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 accelerator not usable, 4 memory differs at the end,
-130 interrupted.";
+5 a result is worse than it may be, 130 interrupted.";
 
 pub(crate) const LIST: &str = "\
 Examples:
@@ -72,3 +73,12 @@ Examples:
     accelbench report slow.json fast.json --output links.html --charts charts
 
 The page is one file that loads nothing. Charts that the results have no figures for are left out, and the page says why.";
+
+pub(crate) const COMPARE_RESULTS: &str = "\
+Examples:
+  accelbench run --runs 5 --export before.json
+  accelbench run --runs 5 --export after.json
+  accelbench compare-results before.json after.json --fail-below 5%
+
+Rows are paired by method, accelerator and settings; those of a comparison by workload and name. Rows of a comparison have no CPU
+time a page of their own: it is their extra CPU over their pages a second. A row that only one result has does not fail.";

@@ -46,6 +46,7 @@ pub mod profile;
 mod progress;
 pub mod quantity;
 mod recv;
+mod regression;
 mod report;
 mod results;
 mod run;
@@ -74,7 +75,7 @@ pub use idxd_model::idxd_model;
 /// Runs `accelbench` with this process's arguments.
 ///
 /// The exit code is 0 if all went well, 2 for wrong usage, 3 for an accelerator that cannot be used, 4 if memory
-/// differed at the end, 130 after Ctrl-C, 1 for anything else.
+/// differed at the end, 5 if one result is worse than another by more than it may be, 130 after Ctrl-C, 1 for anything else.
 #[must_use]
 pub fn accelbench() -> ExitCode {
     let cli = Cli::parse();
@@ -100,5 +101,6 @@ fn carry_out(command: Command) -> Result<(), Error> {
         Command::Recv(args) => recv::recv(&RecvPlan::resolve(*args)?),
         Command::Sweep(args) => sweep::sweep(&SweepPlan::resolve(*args)?),
         Command::Report(args) => report::report(&args),
+        Command::CompareResults(args) => regression::compare_results(&args),
     }
 }

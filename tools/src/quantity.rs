@@ -30,6 +30,13 @@ pub struct Seconds(
     pub Duration,
 );
 
+/// A share in percent, with or without the sign: `5%`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Percent(
+    /// How many hundredths.
+    pub f64,
+);
+
 /// Text that is no quantity of the kind that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -43,6 +50,9 @@ pub enum QuantityError {
     /// It is no time.
     #[error("`{0}` is no time: write seconds as in 10 or 0.5, or a unit as in 500ms or 2m")]
     Time(String),
+    /// It is no share.
+    #[error("`{0}` is no percentage: write 0 to 100, as in 5%")]
+    Percent(String),
     /// It is larger than this program can count.
     #[error("`{0}` is too large")]
     TooLarge(String),
@@ -96,6 +106,17 @@ impl FromStr for Seconds {
     }
 }
 
+impl FromStr for Percent {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.trim();
+        let number = number.strip_suffix('%').unwrap_or(number).trim_end().parse().ok();
+        let share = number.filter(|percent| (0.0..=100.0).contains(percent));
+        share.map(Self).ok_or_else(|| QuantityError::Percent(text.to_owned()))
+    }
+}
+
 impl Serialize for Seconds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(self.0.as_secs_f64())
@@ -117,6 +138,12 @@ impl fmt::Display for ByteSize {
 impl fmt::Display for ByteRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/s", ByteSize(self.0))
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
     }
 }
 
@@ -240,6 +267,16 @@ mod tests {
         }
         for text in ["", "0", "-1", "1d", "1m30s", "soon"] {
             assert_eq!(text.parse::<Seconds>(), Err(QuantityError::Time(text.to_owned())), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares_are_percent_with_or_without_the_sign() {
+        for (text, percent) in [("5%", 5.0), ("5", 5.0), ("0.5 %", 0.5), ("100%", 100.0)] {
+            assert_eq!(text.parse(), Ok(Percent(percent)), "{text}");
+        }
+        for text in ["", "%", "-1%", "101%", "NaN", "five"] {
+            assert_eq!(text.parse::<Percent>(), Err(QuantityError::Percent(text.to_owned())), "{text}");
         }
     }
 

@@ -68,7 +68,7 @@ const TOP: f64 = 10.0;
 const BELOW: f64 = 50.0;
 const MARGIN: f64 = 16.0;
 /// The widest that names may get.
-const NAMES: f64 = 260.0;
+const NAMES: f64 = 300.0;
 
 impl Bars {
     /// Draws it.
@@ -78,7 +78,7 @@ impl Bars {
         let mut canvas = Canvas::new(&self.id, &hatched);
         let left = MARGIN
             + self.bars().map(|bar| text::width(&bar.label, TEXT)).fold(40.0, f64::max).min(NAMES)
-            + 10.0;
+            + 10.5;
         let axis = self.axis(left);
         let top = if self.marker.is_some() { TOP + 22.0 } else { TOP };
         let bottom = top

@@ -75,8 +75,11 @@ impl Figure {
             String::new()
         };
         let total = height + head;
+        // A page has margins of its own.
+        let margin = if file { 0.0 } else { MARGIN };
+        let across = width - margin;
         format!(
-            "<svg {attributes} id=\"{id}\" viewBox=\"0 0 {width} {total:.0}\" width=\"{width}\" height=\"{total:.0}\" \
+            "<svg {attributes} id=\"{id}\" viewBox=\"{margin} 0 {across} {total:.0}\" width=\"{across}\" height=\"{total:.0}\" \
              role=\"img\" aria-labelledby=\"{id}-title {id}-desc\">\n<title id=\"{id}-title\">{title}</title>\n\
              <desc id=\"{id}-desc\">{sentence}</desc>\n{style}{paper}{words}<g transform=\"translate(0 {head})\">\n\
              {body}</g>\n</svg>\n"

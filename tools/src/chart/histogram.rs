@@ -56,7 +56,7 @@ const BELOW: f64 = 50.0;
 const MARGIN: f64 = 16.0;
 const RIGHT: f64 = WIDTH - 36.0;
 /// The widest that names may get.
-const NAMES: f64 = 240.0;
+const NAMES: f64 = 300.0;
 /// How far below its own bound the first bucket begins, which has none before it: that of the others.
 const STEPS: f64 = 1.25;
 
@@ -68,7 +68,7 @@ impl Histogram {
             self.distributions.iter().filter(|one| one.modelled).map(|one| one.slot).collect();
         let mut canvas = Canvas::new(&self.id, &hatched);
         let names = self.distributions.iter().map(|one| text::width(&one.label, TEXT)).fold(40.0, f64::max);
-        let left = MARGIN + names.min(NAMES) + 10.0;
+        let left = MARGIN + names.min(NAMES) + 10.5;
         let axis = self.axis(left);
         let mut bottom = TOP + STEP * self.distributions.len() as f64;
         for tick in axis.ticks() {
@@ -133,7 +133,7 @@ impl Distribution {
         let half = widest / 2.0;
         let centres = label::apart(&places, widest + 10.0, axis.at(0.0) + half, RIGHT - half + 20.0);
         for ((x, centre), (_, words)) in places.into_iter().zip(centres).zip(&self.marks) {
-            canvas.line("limit", (x, bottom - HILL - 2.0), (x, bottom));
+            canvas.line("pin", (x, bottom - HILL - 2.0), (x, bottom));
             canvas.text("small halo middle", centre, bottom - HILL - 6.0, words);
         }
     }

@@ -27,13 +27,22 @@ impl Area {
     }
 }
 
-/// Places for labels of dots of `radius`: where each begins, by its baseline; none for one that has no free place.
+/// Where a label stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Place {
+    /// Where it begins, by its baseline.
+    pub(super) at: (f64, f64),
+    /// Where a line from its dot ends, if it is so far away that one is needed.
+    pub(super) lead: Option<(f64, f64)>,
+}
+
+/// Places for labels of dots of `radius`; none for one that has no free place.
 pub(super) fn beside(
     dots: &[((f64, f64), &str)],
     size: f64,
     radius: f64,
     bounds: Area,
-) -> Vec<Option<(f64, f64)>> {
+) -> Vec<Option<Place>> {
     let height = size * 1.15;
     let mut taken: Vec<Area> = dots
         .iter()
@@ -58,12 +67,24 @@ pub(super) fn beside(
             (x - width, above),
             (x - width, below),
         ];
-        let free = near
-            .into_iter()
-            .map(|(x, y)| Area { x, y, width, height })
-            .find(|area| area.is_within(&bounds) && !taken.iter().any(|other| other.meets(area)))?;
-        taken.push(free);
-        Some((free.x, free.y + height * 0.8))
+        // Farther away, where a line leads to it.
+        let far = (1..6).flat_map(|lines| {
+            let (up, down) = (above - height * f64::from(lines), below + height * f64::from(lines));
+            let aside = 14.0 * f64::from(lines);
+            [(x + aside, up), (x + aside, down), (x - width - aside, up), (x - width - aside, down)]
+        });
+        let free = |(x, y): (f64, f64)| {
+            let area = Area { x, y, width, height };
+            (area.is_within(&bounds) && !taken.iter().any(|other| other.meets(&area))).then_some(area)
+        };
+        let (area, is_far) = match near.into_iter().find_map(&free) {
+            Some(area) => (area, false),
+            None => (far.into_iter().find_map(&free)?, true),
+        };
+        taken.push(area);
+        let end = if area.x > x { area.x - 2.0 } else { area.x + width };
+        let lead = is_far.then_some((end, area.y + height / 2.0));
+        Some(Place { at: (area.x, area.y + height * 0.8), lead })
     };
     dots.iter().map(place).collect()
 }
@@ -99,7 +120,7 @@ mod tests {
         let areas: Vec<Area> = places
             .iter()
             .zip(dots)
-            .map(|(&(x, y), (_, words))| Area {
+            .map(|(&Place { at: (x, y), .. }, (_, words))| Area {
                 x,
                 y: y - 12.0,
                 width: text::width(words, 13.0),

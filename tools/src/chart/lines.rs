@@ -45,7 +45,7 @@ const LEFT: f64 = 76.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = TOP + 300.0;
 /// The widest that names may get.
-const NAMES: f64 = 220.0;
+const NAMES: f64 = 250.0;
 const STEP: f64 = 17.0;
 /// Between a line's end and its name.
 const LEAD: f64 = 22.0;

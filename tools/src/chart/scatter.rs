@@ -4,7 +4,7 @@ use super::axis::{Axis, Scale};
 use super::bars;
 use super::canvas::{Canvas, Ink, TEXT, WIDTH};
 use super::figure::{Figure, Grid};
-use super::label::{self, Area};
+use super::label::{self, Area, Place};
 use super::slot::Slot;
 use super::text;
 
@@ -63,6 +63,11 @@ impl Scatter {
         let bounds =
             Area { x: LEFT + 2.0, y: TOP - 18.0, width: WIDTH - LEFT - 6.0, height: BOTTOM - TOP + 16.0 };
         let labels = label::beside(&places, TEXT, RADIUS, bounds);
+        for (place, &(at, _)) in labels.iter().zip(&places) {
+            if let Some(end) = place.and_then(|place| place.lead) {
+                canvas.line("lead", at, end);
+            }
+        }
         for (point, &(at, _)) in self.points.iter().zip(&places) {
             let ink = Ink { slot: point.slot, modelled: point.modelled };
             let told = format!(
@@ -76,7 +81,7 @@ impl Scatter {
             canvas.dot(ink, at, RADIUS, &told);
         }
         for (point, place) in self.points.iter().zip(&labels) {
-            if let Some((x, y)) = *place {
+            if let Some(Place { at: (x, y), .. }) = *place {
                 canvas.text("halo", x, y, &point.label);
             }
         }

@@ -59,7 +59,7 @@ const BELOW: f64 = 50.0;
 const MARGIN: f64 = 16.0;
 const RIGHT: f64 = WIDTH - 28.0;
 /// The widest that names may get.
-const NAMES: f64 = 240.0;
+const NAMES: f64 = 300.0;
 
 impl Stacks {
     /// Draws it.
@@ -67,7 +67,7 @@ impl Stacks {
     pub fn draw(self) -> Figure {
         let mut canvas = Canvas::new(&self.id, &[]);
         let names = self.stacks.iter().map(|stack| text::width(&stack.label, TEXT)).fold(40.0, f64::max);
-        let left = MARGIN + names.min(NAMES) + 10.0;
+        let left = MARGIN + names.min(NAMES) + 10.5;
         let longest = self.moments().map(|moment| moment.to).filter(|to| to.is_finite()).fold(0.0, f64::max);
         let axis = Axis::until(Scale::Linear, longest, left, RIGHT);
         let bottom = TOP + STEP * self.stacks.len() as f64;

@@ -76,6 +76,7 @@ fn rules(of: &dyn Fn(&Colour) -> String) -> String {
          .limit {{ stroke: {alert}; stroke-width: 1.5; stroke-dasharray: 5 3; }}\n\
          .curve {{ fill: none; stroke-width: 2.2; stroke-linejoin: round; stroke-linecap: round; }}\n\
          .dashed {{ stroke-dasharray: 6 4; }}\n\
+         .pin {{ stroke: {ink}; stroke-width: 1.2; stroke-dasharray: 3 2; }}\n\
          .lead {{ stroke: {axis}; stroke-width: 1; }}\n"
     );
     css

@@ -73,7 +73,7 @@ fn write_file(report: &dyn Printed, path: &Path, format: Format) -> io::Result<(
 }
 
 /// A figure with so many digits behind the point, thousands apart; a dash for one that does not exist.
-fn figure(value: Option<f64>, digits: usize) -> String {
+pub(crate) fn figure(value: Option<f64>, digits: usize) -> String {
     let Some(value) = value.filter(|value| value.is_finite()) else { return "-".to_owned() };
     let text = format!("{value:.digits$}");
     let (whole, fraction) = text.split_once('.').map_or((&*text, None), |(whole, rest)| (whole, Some(rest)));

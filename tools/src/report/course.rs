@@ -6,8 +6,8 @@ use crate::chart::{Grid, Line, Lines, Moment, Scale, Share, Slot, Stack, Stacks,
 use crate::results::Row;
 use crate::trace::Sample;
 
-use super::drawing::{Drawing, first_rows};
-use super::subject::{Entry, Subject};
+use super::drawing::{self, Drawing, Name};
+use super::subject::{Entry, Group, Subject};
 
 /// So many moments can be told apart.
 const MOMENTS: usize = 60;
@@ -28,37 +28,44 @@ struct Span {
 
 /// By which methods pages travelled.
 pub(super) fn mix(subject: &Subject) -> Drawing {
-    let (entries, note) = first_rows(subject.with(has_course));
-    let sentence = format!(
-        "Each band is one migration from its begin to its end; its colours are the shares of its pages by method.{note}"
-    );
+    let title = "Method mix over time";
+    let figures = drawing::by_group("mix", title, subject.groups_with(has_course), |name, group| {
+        bands(name, group).draw()
+    });
+    Drawing { title, figures, missing: MISSING }
+}
+
+fn bands(Name { id, title, note }: Name, group: &Group<'_>) -> Stacks {
     let stack = |entry: &&Entry| {
         let moments = spans(&entry.row.timeline, MOMENTS).into_iter().map(|span| {
             let shares = span.pages.into_iter().map(|(slot, pages)| Share { slot, value: pages as f64 });
             Moment { from: span.from, to: span.to, shares: shares.collect() }
         });
-        Stack { label: entry.full.clone(), moments: moments.collect() }
+        Stack { label: entry.label.clone(), moments: moments.collect() }
     };
-    let chart = Stacks {
-        id: "mix".to_owned(),
-        title: "Method mix over time".to_owned(),
-        sentence,
-        across: "seconds since the migration began, without what the guest did between two rounds".to_owned(),
-        stacks: entries.iter().map(stack).collect(),
-        grid: pages_grid(&entries),
-    };
-    Drawing {
-        title: "Method mix over time",
-        figures: if entries.is_empty() { Vec::new() } else { vec![chart.draw()] },
-        missing: MISSING,
+    Stacks {
+        id,
+        title,
+        sentence: format!(
+            "Each band is one migration from its begin to its end, its colours the shares of its pages by method; a gap is a \
+             time in which none was sent.{note}"
+        ),
+        across: ACROSS.to_owned(),
+        stacks: group.entries.iter().map(stack).collect(),
+        grid: pages_grid(&group.entries),
     }
 }
 
 /// How much smaller pages were on the wire.
 pub(super) fn ratio(subject: &Subject) -> Drawing {
-    let (entries, note) = first_rows(subject.with(has_course));
-    let lines: Vec<Line> =
-        entries.iter().map(|entry| line(entry)).filter(|line| line.points.len() > 1).collect();
+    let title = "Ratio over time";
+    let groups = subject.groups_with(|row| ratios(&row.timeline).len() > 1);
+    let figures = drawing::by_group("ratio", title, groups, |name, group| curves(name, group).draw());
+    Drawing { title, figures, missing: MISSING }
+}
+
+fn curves(Name { id, title, note }: Name, group: &Group<'_>) -> Lines {
+    let lines: Vec<Line> = group.entries.iter().map(|entry| line(entry)).collect();
     let values = || lines.iter().flat_map(|line| line.points.iter().map(|&(_, ratio)| ratio));
     let (least, most) = (values().fold(f64::MAX, f64::min), values().fold(0.0, f64::max));
     // Deltas shrink pages by hundreds, compression by two or three.
@@ -68,37 +75,39 @@ pub(super) fn ratio(subject: &Subject) -> Drawing {
     let best = best.max_by(|one, other| one.1.total_cmp(&other.1));
     let words =
         best.map(|(line, ratio)| format!(" At the end {} is ahead with {}.", line.label, grouped(ratio)));
-    let chart = Lines {
-        id: "ratio".to_owned(),
-        title: "Ratio over time".to_owned(),
+    Lines {
+        id,
+        title,
         sentence: format!(
             "The higher the line, the less of each page crossed the wire.{}{note}",
             words.unwrap_or_default()
         ),
-        across: "seconds since the migration began, without what the guest did between two rounds".to_owned(),
+        across: ACROSS.to_owned(),
         up: format!("bytes of pages over bytes on the wire{logarithmic}"),
         up_scale,
         grid: ratio_grid(&lines),
         lines,
-    };
-    Drawing {
-        title: "Ratio over time",
-        figures: if chart.lines.is_empty() { Vec::new() } else { vec![chart.draw()] },
-        missing: MISSING,
     }
 }
+
+const ACROSS: &str = "seconds since the migration began, without what the guest did between two rounds";
 
 fn has_course(row: &Row) -> bool {
     row.timeline.len() > 1
 }
 
 fn line(entry: &Entry) -> Line {
-    let points = spans(&entry.row.timeline, BENDS).into_iter().filter_map(|span| {
+    let modelled = entry.row.provenance.is_modelled();
+    Line { label: entry.label.clone(), slot: entry.row.slot, modelled, points: ratios(&entry.row.timeline) }
+}
+
+/// The ratio of what was sent in each of some times, at its middle.
+fn ratios(samples: &[Sample]) -> Vec<(f64, f64)> {
+    let ratio = |span: Span| {
         let ratio = span.source_bytes as f64 / span.wire_bytes as f64;
         (ratio.is_finite() && ratio > 0.0).then(|| (f64::midpoint(span.from, span.to), ratio))
-    });
-    let modelled = entry.row.provenance.is_modelled();
-    Line { label: entry.full.clone(), slot: entry.row.slot, modelled, points: points.collect() }
+    };
+    spans(samples, BENDS).into_iter().filter_map(ratio).collect()
 }
 
 /// What was sent between samples, of several samples each if there are more than `most`.
@@ -141,7 +150,7 @@ fn pages_grid(entries: &[&Entry]) -> Grid {
     let head = std::iter::once(String::new()).chain(used.iter().map(|slot| format!("{} pages", slot.name())));
     let row = |entry: &&Entry| {
         let cells = used.iter().map(|&slot| crate::grouped::count(pages(entry, slot)));
-        std::iter::once(entry.full.clone()).chain(cells).collect()
+        std::iter::once(entry.label.clone()).chain(cells).collect()
     };
     Grid { head: head.collect(), rows: entries.iter().map(row).collect() }
 }

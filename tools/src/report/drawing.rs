@@ -3,7 +3,7 @@
 use crate::chart::{Figure, Grid};
 use crate::results::{Known, Quantity};
 
-use super::subject::Entry;
+use super::subject::{Entry, Group};
 
 /// Charts of one kind.
 #[derive(Debug)]
@@ -16,15 +16,38 @@ pub(super) struct Drawing {
 }
 
 /// Charts with a row for every result have no more rows than this: more nobody looks at.
-pub(super) const ROWS: usize = 24;
+const ROWS: usize = 24;
 
-/// The entries that a chart with a row each has, and what to say if there are more.
-pub(super) fn first_rows(mut entries: Vec<&Entry>) -> (Vec<&Entry>, String) {
-    let all = entries.len();
-    entries.truncate(ROWS);
-    let words =
-        if all > ROWS { format!(" These are the first {ROWS} of {all} rows.") } else { String::new() };
-    (entries, words)
+/// What a chart of one group is called.
+#[derive(Debug)]
+pub(super) struct Name {
+    pub(super) id: String,
+    pub(super) title: String,
+    /// What to say if there are more rows than the chart has.
+    pub(super) note: String,
+}
+
+/// A chart for each group that has one; their names tell them apart if there are several.
+pub(super) fn by_group(
+    id: &str,
+    title: &str,
+    mut groups: Vec<Group<'_>>,
+    draw: impl Fn(Name, &Group<'_>) -> Figure,
+) -> Vec<Figure> {
+    let several = groups.len() > 1;
+    let figure = |(number, group): (usize, &mut Group<'_>)| {
+        let all = group.entries.len();
+        group.entries.truncate(ROWS);
+        let note =
+            if all > ROWS { format!(" These are the first {ROWS} of {all} rows.") } else { String::new() };
+        let (id, title) = if several {
+            (format!("{id}-{}", number + 1), format!("{title}: {}", group.title))
+        } else {
+            (id.to_owned(), title.to_owned())
+        };
+        draw(Name { id, title, note }, group)
+    };
+    groups.iter_mut().enumerate().map(figure).collect()
 }
 
 /// The table behind a chart: names, and these quantities.

@@ -3,35 +3,38 @@
 use crate::chart::{Bucket, Distribution, Grid, Histogram, grouped};
 use crate::trace::LatencyBucket;
 
-use super::drawing::{Drawing, first_rows};
-use super::subject::{Entry, Subject};
+use super::drawing::{self, Drawing, Name};
+use super::subject::{Entry, Group, Subject};
 
 /// The distribution of request times of every row.
 pub(super) fn latency(subject: &Subject) -> Drawing {
-    let has_some = |buckets: &[LatencyBucket]| buckets.iter().any(|bucket| bucket.count > 0);
-    let (entries, note) = first_rows(subject.with(|row| has_some(&row.latency)));
-    let slowest = entries.iter().filter_map(|entry| Some((entry, percentiles(entry).1)));
+    let title = "How long requests take";
+    let groups = subject.groups_with(|row| row.latency.iter().any(|bucket| bucket.count > 0));
+    Drawing {
+        title,
+        figures: drawing::by_group("latency", title, groups, |name, group| hills(name, group).draw()),
+        missing: "no row has its requests' times; results of older versions have none: measure again with accelbench \
+                  run --export r.json",
+    }
+}
+
+fn hills(Name { id, title, note }: Name, group: &Group<'_>) -> Histogram {
+    let slowest = group.entries.iter().map(|entry| (entry, percentiles(entry).1));
     let slowest = slowest.max_by(|one, other| one.1.total_cmp(&other.1));
     let words = slowest.map(|(entry, micros)| {
-        format!(" Of {}, one request in a hundred takes longer than {} µs.", entry.full, grouped(micros))
+        format!(" Of {}, one request in a hundred takes longer than {} µs.", entry.label, grouped(micros))
     });
-    let chart = Histogram {
-        id: "latency".to_owned(),
-        title: "How long requests take".to_owned(),
+    Histogram {
+        id,
+        title,
         sentence: format!(
-            "Each hill shows how many requests took how long, from submission to completion; a narrow one to the left is \
+            "Each hill shows how many requests took how long, from submission to completion; narrow and to the left is \
              best.{}{note}",
             words.unwrap_or_default()
         ),
         axis: "microseconds (logarithmic)".to_owned(),
-        distributions: entries.iter().map(|entry| distribution(entry)).collect(),
-        grid: grid(&entries),
-    };
-    Drawing {
-        title: "How long requests take",
-        figures: if entries.is_empty() { Vec::new() } else { vec![chart.draw()] },
-        missing: "no row has its requests' times; results of older versions have none: measure again with accelbench \
-                  run --export r.json",
+        distributions: group.entries.iter().map(|entry| distribution(entry)).collect(),
+        grid: grid(&group.entries),
     }
 }
 
@@ -39,7 +42,7 @@ fn distribution(entry: &Entry) -> Distribution {
     let (p50, p99) = percentiles(entry);
     let bucket = |bucket: &LatencyBucket| Bucket { upper: bucket.upper_us, count: bucket.count };
     Distribution {
-        label: entry.full.clone(),
+        label: entry.label.clone(),
         slot: entry.row.slot,
         modelled: entry.row.provenance.is_modelled(),
         buckets: entry.row.latency.iter().map(bucket).collect(),
@@ -70,7 +73,7 @@ fn grid(entries: &[&Entry]) -> Grid {
         let requests = entry.row.latency.iter().map(|bucket| bucket.count).fold(0, u64::saturating_add);
         let (p50, p99) = percentiles(entry);
         let max = entry.row.request_us.map_or_else(|| bound(&entry.row.latency, 1.0), |exact| exact.max);
-        vec![entry.full.clone(), crate::grouped::count(requests), grouped(p50), grouped(p99), grouped(max)]
+        vec![entry.label.clone(), crate::grouped::count(requests), grouped(p50), grouped(p99), grouped(max)]
     };
     Grid { head: head.map(str::to_owned).to_vec(), rows: entries.iter().map(row).collect() }
 }

@@ -10,10 +10,9 @@ use super::subject::{Entry, Subject};
 
 /// A map for every row that had a selector.
 pub(super) fn choices(subject: &Subject) -> Drawing {
-    let entries = subject.with(|row| row.choices.as_ref().is_some_and(|choices| !choices.steps.is_empty()));
-    let maps = entries.iter().enumerate().filter_map(|(number, entry)| {
-        entry.row.choices.as_ref().map(|choices| map(number, entry, choices).draw())
-    });
+    let chosen = subject.entries.iter().filter_map(|entry| Some((entry, entry.row.choices.as_ref()?)));
+    let chosen = chosen.filter(|(_, choices)| !choices.steps.is_empty()).enumerate();
+    let maps = chosen.map(|(number, (entry, choices))| map(number, entry, choices).draw());
     Drawing {
         title: "The selector's choices over guest memory",
         figures: maps.collect(),

@@ -38,7 +38,8 @@ pub(super) fn html(subject: &Subject, drawings: &[Drawing]) -> String {
 /// What it is about, in a sentence.
 fn lede(subject: &Subject) -> String {
     let mut sets: Vec<String> = subject.entries.iter().map(Entry::group).collect();
-    sets.dedup();
+    let mut seen = std::collections::BTreeSet::new();
+    sets.retain(|set| seen.insert(set.clone()));
     let memory = match &sets[..] {
         [one] => one.clone(),
         all if all.len() <= 3 => all.join("; "),

@@ -7,7 +7,7 @@ main { max-width: 1000px; margin: 0 auto; padding: 48px 24px 80px; }
 h1 { font-size: 34px; line-height: 1.2; font-weight: 500; letter-spacing: -0.01em; margin: 0 0 8px; }
 h2 { font-size: 23px; line-height: 1.3; font-weight: 500; margin: 64px 0 4px; }
 h3 { font-size: 17px; font-weight: 500; margin: 28px 0 2px; }
-p { margin: 0 0 10px; max-width: 76ch; }
+p { margin: 0 0 10px; max-width: 860px; }
 .lede, .note, figcaption { color: var(--soft); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 16px; margin: 32px 0 0; }
 .tile { border: 1px solid var(--grid); border-radius: 12px; padding: 16px 18px; }
@@ -20,8 +20,8 @@ p { margin: 0 0 10px; max-width: 76ch; }
 .warnings ul { margin: 0; padding-left: 18px; }
 .warnings li { overflow-wrap: anywhere; }
 figure { margin: 0 0 28px; }
-figcaption { margin: 0 0 8px; max-width: 76ch; }
-svg.chart { display: block; width: 100%; height: auto; max-width: 920px; }
+figcaption { margin: 0 0 10px; max-width: 860px; }
+svg.chart { display: block; width: 100%; height: auto; max-width: 952px; }
 details { margin: 4px 0 0; }
 summary { cursor: pointer; color: var(--soft); font-size: 14px; width: max-content; }
 .scroll { overflow-x: auto; }

@@ -54,8 +54,13 @@ impl Subject {
 
     /// The rows that have this figure, by what they can be compared with; in the order of the files.
     pub(super) fn groups(&self, quantity: Quantity) -> Vec<Group<'_>> {
+        self.groups_with(|row| row.value(quantity).is_some())
+    }
+
+    /// Likewise, of the rows of which something is known.
+    pub(super) fn groups_with(&self, known: impl Fn(&Row) -> bool) -> Vec<Group<'_>> {
         let mut groups: Vec<Group<'_>> = Vec::new();
-        for entry in self.entries.iter().filter(|entry| entry.row.value(quantity).is_some()) {
+        for entry in self.entries.iter().filter(|entry| known(&entry.row)) {
             let title = entry.group();
             match groups.iter_mut().find(|group| group.title == title) {
                 Some(group) => group.entries.push(entry),
@@ -63,11 +68,6 @@ impl Subject {
             }
         }
         groups
-    }
-
-    /// The rows of which something is known.
-    pub(super) fn with(&self, known: impl Fn(&Row) -> bool) -> Vec<&Entry> {
-        self.entries.iter().filter(|entry| known(&entry.row)).collect()
     }
 }
 

@@ -6,51 +6,72 @@ use crate::results::Quantity;
 use super::drawing::{self, Drawing};
 use super::subject::{Entry, Group, Subject};
 
-/// Pages a second, by link and method.
+/// Pages a second, by link and method: in one chart if they can be compared by eye, else in one for each group.
 pub(super) fn throughput(subject: &Subject) -> Drawing {
+    let title = "Throughput by method and link";
     let groups = subject.groups(Quantity::PagesPerSecond);
-    let words = |group: &Group<'_>, entry: &Entry, value: f64| {
-        let relative = entry.row.value(Quantity::Relative);
-        let relative = relative.or_else(|| Some(value / group.plain()?.row.value(Quantity::PagesPerSecond)?));
-        let is_plain = group.plain().is_some_and(|plain| plain.row.id == entry.row.id);
-        let relative = relative.filter(|times| times.is_finite() && !is_plain);
-        relative.map_or_else(
-            || grouped(value),
-            |times| format!("{}, {} × uncompressed", grouped(value), grouped(times)),
-        )
+    let most = || {
+        groups.iter().filter_map(|group| group.best(Quantity::PagesPerSecond, true)).map(|(_, value)| value)
     };
+    let (slowest, fastest) = (most().fold(f64::MAX, f64::min), most().fold(0.0, f64::max));
+    let figures = if groups.is_empty() {
+        Vec::new()
+    } else if fastest > FAR_APART * slowest {
+        let name = |number: usize| format!("throughput-{}", number + 1);
+        let draw = |(number, group): (usize, &Group<'_>)| {
+            bars(name(number), format!("{title}: {}", group.title), std::slice::from_ref(group)).draw()
+        };
+        groups.iter().enumerate().map(draw).collect()
+    } else {
+        vec![bars("throughput".to_owned(), title.to_owned(), &groups).draw()]
+    };
+    Drawing {
+        title,
+        figures,
+        missing: "no row says how many pages a second it moved: measure with accelbench run --export r.json",
+    }
+}
+
+/// On an axis of the fastest group's, the bars of one that is slower by more are too short to be compared.
+const FAR_APART: f64 = 4.0;
+
+fn bars(id: String, title: String, groups: &[Group<'_>]) -> Bars {
     let fastest = |group: &Group<'_>| {
         let (best, value) = group.best(Quantity::PagesPerSecond, true)?;
         Some(format!("{} with {} pages/s on {}", best.label, grouped(value), group.title))
     };
-    let winners: Vec<String> = groups.iter().filter_map(fastest).collect();
-    let sentence = match &winners[..] {
-        [] => String::new(),
-        winners if winners.len() <= 3 => {
-            format!("The longer the bar, the sooner the guest has moved. Ahead: {}.", winners.join("; "))
-        }
-        winners => format!(
-            "The longer the bar, the sooner the guest has moved. Ahead on the first of them: {}.",
-            winners[0]
+    let winners: Vec<String> = groups.iter().filter_map(fastest).take(3).collect();
+    let first = if groups.len() > winners.len() { " on the first of them" } else { "" };
+    let mut sections = sections(groups, Quantity::PagesPerSecond, &words);
+    if let [one] = &mut sections[..] {
+        one.title.clear();
+    }
+    Bars {
+        id,
+        title,
+        sentence: format!(
+            "The longer the bar, the sooner the guest has moved. Ahead{first}: {}.",
+            winners.join("; ")
         ),
-    };
-    let bars = Bars {
-        id: "throughput".to_owned(),
-        title: "Throughput by method and link".to_owned(),
-        sentence,
         axis: "pages that were not zero, a second".to_owned(),
         scale: Scale::Linear,
-        sections: sections(&groups, Quantity::PagesPerSecond, &words),
+        sections,
         marker: None,
         grid: grid(
-            &groups,
+            groups,
             &[Quantity::PagesPerSecond, Quantity::Relative, Quantity::Seconds, Quantity::Ratio],
         ),
-    };
-    Drawing {
-        title: "Throughput by method and link",
-        figures: if groups.is_empty() { Vec::new() } else { vec![bars.draw()] },
-        missing: "no row says how many pages a second it moved: measure with accelbench run --export r.json",
+    }
+}
+
+/// Pages a second, and how often those of no compression that is.
+fn words(group: &Group<'_>, entry: &Entry, value: f64) -> String {
+    let plain = group.plain().filter(|plain| plain.row.id != entry.row.id);
+    let held = || Some(value / plain?.row.value(Quantity::PagesPerSecond)?);
+    let times = plain.and_then(|_| entry.row.value(Quantity::Relative).or_else(held));
+    match times.filter(|times| times.is_finite()) {
+        Some(times) => format!("{}, {times:.2} × uncompressed", grouped(value)),
+        None => grouped(value),
     }
 }
 
