@@ -8,6 +8,7 @@ pub mod host_cost;
 pub mod instant;
 pub mod limits;
 pub mod null;
+pub mod selection;
 pub mod sink;
 pub mod stages;
 pub mod tracking;

@@ -1,10 +1,12 @@
 //! What every page of an input costs by every method: bytes on the wire, and CPU time at both ends.
 
+mod guest;
 pub(crate) mod measure;
 mod station;
 
 use pageferry_accel::method::Method;
 
+pub use guest::{Writer, of_images, of_workload};
 pub use measure::MeasureError;
 
 /// What one page costs by one method.
