@@ -34,9 +34,9 @@ fn scatter(number: usize, group: &Group<'_>, up: Quantity) -> Scatter {
         let (label, slot) = (entry.label.clone(), entry.row.slot);
         Some(Point { label, slot, x: x.value, y: y.value, modelled: x.modelled || y.modelled })
     });
-    let unit = if up == Quantity::CpuPerPage { "µs a page" } else { "% of a core" };
+    let unit = if up == Quantity::CpuPerPage { " µs a page" } else { "% of a core" };
     let least = group.best(up, false).map_or_else(String::new, |(entry, value)| {
-        format!(" {} takes the least CPU, {} {unit}", entry.label, grouped(value))
+        format!(" {} takes the least CPU, {}{unit}", entry.label, grouped(value))
     });
     let most = group.best(Quantity::PagesPerSecond, true).map_or_else(String::new, |(entry, value)| {
         format!("; {} moves the most, {} pages/s.", entry.label, grouped(value))

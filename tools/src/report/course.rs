@@ -41,7 +41,8 @@ fn bands(Name { id, title, note }: Name, group: &Group<'_>) -> Stacks {
             let shares = span.pages.into_iter().map(|(slot, pages)| Share { slot, value: pages as f64 });
             Moment { from: span.from, to: span.to, shares: shares.collect() }
         });
-        Stack { label: entry.label.clone(), moments: moments.collect() }
+        let how = if entry.row.provenance.is_modelled() { " (modelled)" } else { "" };
+        Stack { label: format!("{}{how}", entry.label), moments: moments.collect() }
     };
     Stacks {
         id,
@@ -75,11 +76,12 @@ fn curves(Name { id, title, note }: Name, group: &Group<'_>) -> Lines {
     let best = best.max_by(|one, other| one.1.total_cmp(&other.1));
     let words =
         best.map(|(line, ratio)| format!(" At the end {} is ahead with {}.", line.label, grouped(ratio)));
+    let dashed = if lines.iter().any(|line| line.modelled) { " Dashed lines are modelled." } else { "" };
     Lines {
         id,
         title,
         sentence: format!(
-            "The higher the line, the less of each page crossed the wire.{}{note}",
+            "The higher the line, the less of each page crossed the wire.{}{dashed}{note}",
             words.unwrap_or_default()
         ),
         across: ACROSS.to_owned(),

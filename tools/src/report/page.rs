@@ -10,7 +10,7 @@ use super::style::PAGE;
 use super::subject::{Entry, Subject};
 
 /// Nothing may be loaded, and no script runs; a browser holds the page to it.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; font-src data:";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; font-src data:; img-src data:";
 
 /// The whole page.
 pub(super) fn html(subject: &Subject, drawings: &[Drawing]) -> String {
