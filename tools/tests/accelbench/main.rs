@@ -3,6 +3,7 @@
 mod hosts;
 mod interrupt;
 mod qat;
+mod reports;
 mod results;
 mod sweep;
 mod tls;

@@ -8,7 +8,7 @@
     const meets = (one, other) =>
         Math.min(one.x + one.width, other.x + other.width) - Math.max(one.x, other.x) > 2 &&
         Math.min(one.y + one.height, other.y + other.height) - Math.max(one.y, other.y) > 3;
-    const painted = (style, part) => style[part] !== "none" && !/, 0\)$/.test(style[part]);
+    const painted = (style, part) => style[part] !== "none" && !/^rgba.*, 0\)$/.test(style[part]);
     const visible = (mark) => {
         const style = getComputedStyle(mark), { width, height } = box(mark);
         return style.display !== "none" && style.visibility === "visible" && style.opacity > 0 &&

@@ -112,9 +112,11 @@ fn one_row_twelve_rows_and_long_names_have_their_place() {
 #[test]
 fn every_chart_is_a_file_that_a_browser_draws_and_a_png_that_is_not_empty() {
     let Some(mut browser) = browser() else { return };
-    let (folder, _page) = report(&[MADE_UP]);
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(folder.path().join("charts")).unwrap().map(|file| file.unwrap().path()).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let (page, charts) = (folder.path().join("report.html"), folder.path().join("charts"));
+    let output = ["--output", page.to_str().unwrap(), "--charts", charts.to_str().unwrap()];
+    accelbench(&[&["report", MADE_UP][..], &output].concat());
+    let mut files: Vec<PathBuf> = fs::read_dir(charts).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
     let (svgs, pngs): (Vec<_>, Vec<_>) =
         files.into_iter().partition(|file| file.extension().is_some_and(|end| end == "svg"));
