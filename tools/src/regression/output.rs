@@ -28,16 +28,23 @@ pub(super) fn write(
     }
 }
 
-/// What is compared, with its digits behind the point.
-const FIGURES: [(&str, usize, fn(&Pair) -> Change); 3] = [
-    ("pages/s", 0, |pair| pair.pages_per_s),
-    ("CPU µs/page", 2, |pair| pair.cpu_us_per_page),
-    ("ratio", 2, |pair| pair.ratio),
+/// Three columns: a figure before and after, and its change.
+struct Columns {
+    name: &'static str,
+    /// Behind the point.
+    digits: usize,
+    change: fn(&Pair) -> Change,
+}
+
+const FIGURES: [Columns; 3] = [
+    Columns { name: "pages/s", digits: 0, change: |pair| pair.pages_per_s },
+    Columns { name: "CPU µs/page", digits: 2, change: |pair| pair.cpu_us_per_page },
+    Columns { name: "ratio", digits: 2, change: |pair| pair.ratio },
 ];
 
 fn cells(pair: &Pair) -> Vec<String> {
-    let all = FIGURES.iter().flat_map(|&(_, digits, of)| {
-        let Change { before, after, percent } = of(pair);
+    let all = FIGURES.iter().flat_map(|&Columns { digits, change, .. }| {
+        let Change { before, after, percent } = change(pair);
         let change = percent.map_or_else(|| "-".to_owned(), signed);
         [figure(before, digits), figure(after, digits), change]
     });
@@ -54,7 +61,7 @@ fn head() -> [Vec<String>; 2] {
     let line = |first: &str, others: &[&str]| {
         std::iter::once(&first).chain(others).map(ToString::to_string).collect()
     };
-    let names: Vec<&str> = FIGURES.iter().flat_map(|&(name, ..)| [name, "", ""]).collect();
+    let names: Vec<&str> = FIGURES.iter().flat_map(|one| [one.name, "", ""]).collect();
     [line("", &names), line("row", &["before", "after", "change"].repeat(FIGURES.len()))]
 }
 
@@ -82,7 +89,7 @@ fn table(comparison: &Comparison, out: &mut dyn Write) -> io::Result<()> {
 fn markdown(comparison: &Comparison, out: &mut dyn Write) -> io::Result<()> {
     let columns: Vec<String> = FIGURES
         .iter()
-        .flat_map(|(name, ..)| ["before", "after", "change"].map(|which| format!("{name} {which}")))
+        .flat_map(|one| ["before", "after", "change"].map(|which| format!("{} {which}", one.name)))
         .collect();
     writeln!(out, "| row | {} |", columns.join(" | "))?;
     writeln!(out, "|:--|{}", "--:|".repeat(columns.len()))?;
