@@ -85,11 +85,12 @@ impl Bars {
             + self.sections.iter().map(Section::height).sum::<f64>()
             + GAP * (self.sections.len() as f64 - 1.0).max(0.0);
         self.draw_axis(&mut canvas, &axis, top, bottom, left);
-        let mut y = top;
-        for section in &self.sections {
-            section.draw(&mut canvas, &axis, left, y);
-            y += section.height() + GAP;
-        }
+        let placed = self.placed(top);
+        placed.iter().for_each(|&(y, bar)| bar.draw(&mut canvas, &axis, left, y));
+        // Over the bars, and under what they say.
+        self.draw_marker(&mut canvas, &axis, top, bottom);
+        placed.iter().for_each(|&(y, bar)| bar.draw_words(&mut canvas, &axis, left, y));
+        self.draw_titles(&mut canvas, top);
         if hatched.is_empty() {
             let height = bottom + BELOW;
             return self.figure(canvas, height);
@@ -105,6 +106,29 @@ impl Bars {
 
     fn bars(&self) -> impl Iterator<Item = &Bar> {
         self.sections.iter().flat_map(|section| &section.bars)
+    }
+
+    /// All bars, and where their rows begin.
+    fn placed(&self, top: f64) -> Vec<(f64, &Bar)> {
+        let mut begin = top;
+        let mut placed = Vec::new();
+        for section in &self.sections {
+            let first = begin + section.title_height();
+            placed.extend(section.bars.iter().enumerate().map(|(row, bar)| (first + STEP * row as f64, bar)));
+            begin += section.height() + GAP;
+        }
+        placed
+    }
+
+    fn draw_titles(&self, canvas: &mut Canvas, top: f64) {
+        let mut y = top;
+        for section in &self.sections {
+            if !section.title.is_empty() {
+                let title = text::fitted(&section.title, TEXT, WIDTH - 2.0 * MARGIN);
+                canvas.text("strong halo", MARGIN, y + 18.0, &title);
+            }
+            y += section.height() + GAP;
+        }
     }
 
     /// An axis that leaves room for the words behind every bar.
@@ -136,6 +160,9 @@ impl Bars {
             }
         }
         canvas.text("small soft", left, bottom + 40.0, &self.axis);
+    }
+
+    fn draw_marker(&self, canvas: &mut Canvas, axis: &Axis, top: f64, bottom: f64) {
         if let Some(Marker { value, words }) = &self.marker {
             let x = axis.at(*value);
             canvas.line("limit", (x, top - 6.0), (x, bottom));
@@ -148,40 +175,29 @@ impl Bars {
 
 impl Section {
     fn height(&self) -> f64 {
-        let title = if self.title.is_empty() { 0.0 } else { SECTION };
-        title + STEP * self.bars.len() as f64
+        self.title_height() + STEP * self.bars.len() as f64
     }
 
-    fn draw(&self, canvas: &mut Canvas, axis: &Axis, left: f64, top: f64) {
-        let mut y = top;
-        if !self.title.is_empty() {
-            canvas.text(
-                "strong halo",
-                MARGIN,
-                y + 18.0,
-                &text::fitted(&self.title, TEXT, WIDTH - 2.0 * MARGIN),
-            );
-            y += SECTION;
-        }
-        for bar in &self.bars {
-            let middle = y + STEP / 2.0;
-            canvas.text(
-                "end",
-                left - 10.0,
-                middle + 4.5,
-                &text::fitted(&bar.label, TEXT, left - MARGIN - 10.0),
-            );
-            let ink = Ink { slot: bar.slot, modelled: bar.modelled };
-            let x = axis.at(bar.value);
-            canvas.bar(
-                ink,
-                (left, middle - BAR / 2.0),
-                (x - left, BAR),
-                &format!("{}: {}", bar.label, bar.words),
-            );
-            canvas.text("halo", x.max(left + 1.5) + 8.0, middle + 4.5, &bar.words);
-            y += STEP;
-        }
+    fn title_height(&self) -> f64 {
+        if self.title.is_empty() { 0.0 } else { SECTION }
+    }
+}
+
+impl Bar {
+    /// Draws it and its name, its row beginning at `y`.
+    fn draw(&self, canvas: &mut Canvas, axis: &Axis, left: f64, y: f64) {
+        let middle = y + STEP / 2.0;
+        let label = text::fitted(&self.label, TEXT, left - MARGIN - 10.0);
+        canvas.text("end", left - 10.0, middle + 4.5, &label);
+        let ink = Ink { slot: self.slot, modelled: self.modelled };
+        let size = (axis.at(self.value) - left, BAR);
+        canvas.bar(ink, (left, middle - BAR / 2.0), size, &format!("{}: {}", self.label, self.words));
+    }
+
+    /// Writes what stands behind it.
+    fn draw_words(&self, canvas: &mut Canvas, axis: &Axis, left: f64, y: f64) {
+        let x = axis.at(self.value).max(left + 1.5) + 8.0;
+        canvas.text("halo", x, y + STEP / 2.0 + 4.5, &self.words);
     }
 }
 

@@ -59,7 +59,7 @@ const BELOW: f64 = 50.0;
 const MARGIN: f64 = 16.0;
 const RIGHT: f64 = WIDTH - 28.0;
 /// The widest that names may get.
-const NAMES: f64 = 300.0;
+const NAMES: f64 = 340.0;
 
 impl Stacks {
     /// Draws it.
