@@ -3,10 +3,11 @@
 //!
 //! A command line is parsed (`cli`), becomes a plan in which nothing is left open (`plan`), is carried out by the
 //! module of its subcommand (`run`, `send`, `recv`, `list`, `sweep`) over one `source` and one `destination`, and ends as a
-//! report (`outcome`) that an exporter writes (`export`).
+//! report (`outcome`) that an exporter writes (`export`). What was exported is read back as rows (`results`), drawn (`chart`)
+//! on a page (`report`), and held against an earlier one (`regression`).
 //!
 //! What is public is what `ferryvm` shares with it: how accelerators are named and made, how quantities and protection are
-//! said, and how a tool speaks on a terminal.
+//! said, and how a tool speaks on a terminal; and the charts, which the benchmarks draw too.
 #![forbid(unsafe_code)]
 
 pub mod accelerator_name;

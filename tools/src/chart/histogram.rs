@@ -120,7 +120,7 @@ impl Distribution {
             before = bucket.upper;
         }
         edge.push((axis.at(before), bottom));
-        let requests: u64 = self.buckets.iter().map(|bucket| bucket.count).sum();
+        let requests = self.buckets.iter().map(|bucket| bucket.count).fold(0, u64::saturating_add);
         let told = format!("{}: {} requests", self.label, crate::grouped::count(requests));
         canvas.area(Ink { slot: self.slot, modelled: self.modelled }, &format!("{}Z", path(edge)), &told);
         self.draw_marks(canvas, axis, bottom);

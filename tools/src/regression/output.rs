@@ -93,7 +93,10 @@ fn markdown(comparison: &Comparison, out: &mut dyn Write) -> io::Result<()> {
         .collect();
     writeln!(out, "| row | {} |", columns.join(" | "))?;
     writeln!(out, "|:--|{}", "--:|".repeat(columns.len()))?;
-    comparison.rows.iter().try_for_each(|pair| writeln!(out, "| {} |", cells(pair).join(" | ")))
+    comparison.rows.iter().try_for_each(|pair| {
+        let cells: Vec<String> = cells(pair).iter().map(|cell| cell.replace('|', "\\|")).collect();
+        writeln!(out, "| {} |", cells.join(" | "))
+    })
 }
 
 /// What is missing, and what makes the comparison doubtful.

@@ -126,7 +126,8 @@ fn spans(samples: &[Sample], most: usize) -> Vec<Span> {
             *pages.entry(Slot::of(name)).or_default() +=
                 total.saturating_sub(then.map_or(0, |(_, pages)| pages));
         }
-        *pages.entry(Slot::of("zero")).or_default() += count(&|sample| sample.zero_pages);
+        let zeros = pages.entry(Slot::of("zero")).or_default();
+        *zeros = zeros.saturating_add(count(&|sample| sample.zero_pages));
         let from = before.map_or(0.0, |sample| sample.seconds);
         spans.push(Span {
             from,
@@ -145,7 +146,8 @@ fn pages_grid(entries: &[&Entry]) -> Grid {
     let pages = |entry: &Entry, slot: Slot| -> u64 {
         let zeros = entry.row.timeline.last().map_or(0, |sample| sample.zero_pages);
         let by_method = entry.row.pages_by_method.iter().filter(|(name, _)| Slot::of(name) == slot);
-        by_method.map(|(_, pages)| pages).sum::<u64>() + if slot == Slot::of("zero") { zeros } else { 0 }
+        let zeros = (slot == Slot::of("zero")).then_some(zeros);
+        by_method.map(|(_, pages)| pages).chain(zeros).fold(0, u64::saturating_add)
     };
     let used: Vec<Slot> =
         Slot::ALL.into_iter().filter(|&slot| entries.iter().any(|entry| pages(entry, slot) > 0)).collect();

@@ -56,7 +56,10 @@ fn parse(file: &str, name: &str, text: &[u8]) -> Result<Results, ResultError> {
         "run" | "send" | "recv" => run::results(typed(file, value)?, name),
         "compare" => compare::results(typed(file, value)?, name),
         "sweep" => sweep::results(typed(file, value)?, name),
-        _ => return Err(ResultError::Kind { file: file.to_owned(), found: kind }),
+        _ => {
+            let found = kind.escape_debug().to_string();
+            return Err(ResultError::Kind { file: file.to_owned(), found });
+        }
     };
     if results.rows.is_empty() {
         return Err(ResultError::Empty { file: file.to_owned() });
@@ -66,6 +69,7 @@ fn parse(file: &str, name: &str, text: &[u8]) -> Result<Results, ResultError> {
             return Err(ResultError::Choices { file: file.to_owned(), row: row.id.clone(), source });
         }
     }
+    results.rows.iter_mut().flat_map(Row::words_mut).chain(&mut results.warnings).for_each(without_orders);
     number_repeated(&mut results.rows);
     Ok(results)
 }
@@ -77,6 +81,13 @@ fn typed<T: DeserializeOwned>(file: &str, value: Value) -> Result<T, ResultError
         field: error.path().to_string(),
         source: error.into_inner(),
     })
+}
+
+/// Words from a file may be printed on a terminal, which takes orders from control characters.
+fn without_orders(words: &mut String) {
+    if words.contains(char::is_control) {
+        *words = words.replace(char::is_control, "\u{fffd}");
+    }
 }
 
 /// Rows that are called the same get numbers, so that each has an identity of its own.
@@ -175,6 +186,14 @@ pub(crate) mod tests {
         assert_eq!(results.rows[1].name, "zstd, 2 workers");
         assert_eq!((results.rows[0].link, results.rows[1].link), (None, Some(1_250_000_000)));
         assert_ne!(results.rows[0].id, results.rows[1].id);
+    }
+
+    #[test]
+    fn names_in_a_file_give_no_orders_to_a_terminal() {
+        let mut file = compare_file();
+        file["workloads"][0]["rows"][1]["name"] = json!("\u{1b}[31mQAT");
+        let results = parsed(&file).unwrap();
+        assert_eq!(results.rows[1].id, "ones: \u{fffd}[31mQAT");
     }
 
     #[test]

@@ -102,6 +102,11 @@ impl Row {
         self.figures.get(&quantity).copied()
     }
 
+    /// All that it is called.
+    pub(super) fn words_mut(&mut self) -> [&mut String; 4] {
+        [&mut self.id, &mut self.base_id, &mut self.name, &mut self.set]
+    }
+
     /// Its value, if it is known.
     pub(crate) fn value(&self, quantity: Quantity) -> Option<f64> {
         self.figure(quantity).map(|known| known.value)
