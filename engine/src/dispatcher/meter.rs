@@ -1,11 +1,11 @@
 //! What the requests of one accelerator cost this host, and how busy they keep it.
 
+// Not those of loom: nobody waits for these figures, and each would multiply the orders that loom has to try.
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use pageferry_accel::method::Method;
 use pageferry_accel::queue::Completion;
-
-use crate::sync::{AtomicU64, Ordering::Relaxed};
 
 /// Measured by those who submit to an accelerator and the one who polls it.
 #[derive(Debug)]
