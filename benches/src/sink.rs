@@ -1,11 +1,12 @@
 //! A destination that agrees to everything and throws it away.
 
 use std::io::{self, Cursor};
+use std::time::Duration;
 
 use pageferry_accel::guest::GuestRam;
-use pageferry_accel::method::MethodSet;
+use pageferry_accel::method::{Method, MethodSet};
 use pageferry_engine::connection::Connection;
-use pageferry_engine::frame::{ChecksumSet, MAX_PAGES, Report, VERSION};
+use pageferry_engine::frame::{ChecksumSet, DecodeCost, MAX_PAGES, Report, VERSION};
 use pageferry_engine::handshake::{Answer, Capabilities};
 use pageferry_engine::regions::Regions;
 
@@ -28,8 +29,10 @@ pub fn sink(ram: &GuestRam, rounds: u32, pages: u64) -> Connection {
     };
     let mut answers = Vec::new();
     Answer::accept(&capabilities, VERSION).write(&mut answers).expect("a vector takes everything");
+    // Raw is what every migration may send.
+    let decoded = [(Method::Raw, DecodeCost { pages, cpu: Duration::ZERO })].into_iter().collect();
     for round in 0..rounds {
-        Report { round, pages, ..Report::default() }.encode(&mut answers);
+        Report { round, pages, queues: 1, decoded, ..Report::default() }.encode(&mut answers);
     }
     Connection::new(Cursor::new(answers), io::sink())
 }

@@ -2,9 +2,9 @@
 //!
 //! A page travels through these modules in the order of the list: its bit in a [`dirty`] bitmap makes a run, the
 //! batcher puts runs into a request, the [`selector`] gives it a method, the dispatcher hands it to a queue of an
-//! accelerator, as fast as a CPU [`budget`] allows; the poller of the [`sender`] collects it and sends a [`frame`] over a [`connection`]; a reader of the
-//! [`receiver`] checks the frame against what the [`handshake`] agreed on and hands it to a queue that decodes it,
-//! verifies it and writes the page.
+//! accelerator, as fast as a CPU [`budget`] allows; the poller of the [`sender`] collects it and sends a [`frame`] over
+//! a [`connection`]; a reader of the [`receiver`] checks the frame against what the [`handshake`] agreed on and hands it
+//! to a queue that decodes it, verifies it and writes the page.
 #![forbid(unsafe_code)]
 
 #[cfg(doctest)]
