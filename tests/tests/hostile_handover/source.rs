@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pageferry_engine::connection::Connection;
+use pageferry_engine::frame::{Header, Report};
 use pageferry_engine::handshake::{Answer, MigrationId, Offer, Versions};
 use pageferry_engine::migration::{
     Arrival, DestinationConfig, Ended, Event, Happening, MigrationError, Patience, Whereabouts,
@@ -67,7 +68,7 @@ impl Line {
         stream.write_all(&hostile::round_end(0, 0)).unwrap();
         stream.write_all(&hostile::finish(1, 0)).unwrap();
         // The report on the round, which is a frame.
-        let mut report = [0; 52 + 36];
+        let mut report = [0; Header::BYTES + Report::BYTES];
         std::io::Read::read_exact(&mut stream, &mut report).unwrap();
         stream
     }
@@ -304,7 +305,7 @@ fn only_the_migration_that_broke_is_taken_up_again_and_as_it_was() {
         let mut stream = line.begin(1);
         assert!(matches!(hear(&mut stream), Some((Word::Receiving, _))));
         stream.write_all(&[hostile::round_end(0, 0), hostile::finish(1, 0)].concat()).unwrap();
-        let mut report = [0; 52 + 36];
+        let mut report = [0; Header::BYTES + Report::BYTES];
         std::io::Read::read_exact(&mut stream, &mut report).unwrap();
         stream.write_all(&Word::State.with(&STATE)).unwrap();
         assert_eq!(hear(&mut stream), Some((Word::Ready, vec![])));
