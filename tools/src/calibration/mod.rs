@@ -21,6 +21,7 @@ use pageferry_engine::selector::Selector;
 use pageferry_engine::sender::SenderConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::page_costs::measure::of_worker_alone;
 use crate::simulation::HostCosts;
 use ferry::{Crossing, Ends, cross};
 
@@ -76,6 +77,8 @@ pub fn calibrate(workers: usize) -> Result<Calibration, CalibrationError> {
     let large = bench.median(Method::Raw, LARGE)?;
     let small = bench.median(Method::Raw, SMALL)?;
     let kept = bench.median(Method::Xbzrle, LARGE)?;
+    let shrunk = bench.median(Method::Lz4, LARGE)?;
+    let beside = Beside::new(&large, &shrunk, &kept);
     let (compose_request_ns, compose_page_ns) =
         lines(&large, &small, |costs| costs.migration, |costs| costs.pages);
     let (send_request_ns, send_byte_ns) = lines(&large, &small, |costs| costs.poller, |costs| costs.bytes);
@@ -86,13 +89,15 @@ pub fn calibrate(workers: usize) -> Result<Calibration, CalibrationError> {
             compose_request_ns,
             compose_page_ns,
             baseline_page_ns: ((kept.migration - large.migration) / large.pages).max(0.0),
-            // What a worker does beside its pages is in what the pages cost, which is measured by requests.
-            encode_request_ns: 0.0,
+            encode_request_ns: beside.encode_request_ns,
+            encode_byte_ns: beside.encode_byte_ns,
+            keep_page_ns: beside.keep_page_ns,
             send_request_ns,
             send_byte_ns,
             read_request_ns,
             read_byte_ns,
-            decode_request_ns: 0.0,
+            decode_request_ns: beside.decode_request_ns,
+            decode_byte_ns: beside.decode_byte_ns,
             collect_request_ns: large.collector,
             nap_wall_ns,
             nap_cpu_ns,
@@ -110,6 +115,32 @@ struct RequestCosts {
     poller: f64,
     reader: f64,
     collector: f64,
+    /// Of the workers, but for what the same requests cost a worker that has a CPU to itself.
+    encode_beside: f64,
+    decode_beside: f64,
+}
+
+/// What workers spend in the pipeline beside what their pages cost a worker alone: other threads wake them, and have their payloads
+/// and baselines in other caches.
+struct Beside {
+    encode_request_ns: f64,
+    encode_byte_ns: f64,
+    keep_page_ns: f64,
+    decode_request_ns: f64,
+    decode_byte_ns: f64,
+}
+
+impl Beside {
+    /// From requests of large payloads, of small ones, and with baselines.
+    fn new(large: &RequestCosts, shrunk: &RequestCosts, kept: &RequestCosts) -> Self {
+        let (encode_request_ns, encode_byte_ns) =
+            lines(large, shrunk, |costs| costs.encode_beside, |costs| costs.bytes);
+        let (decode_request_ns, decode_byte_ns) =
+            lines(large, shrunk, |costs| costs.decode_beside, |costs| costs.bytes);
+        let known = encode_request_ns + encode_byte_ns * kept.bytes;
+        let keep_page_ns = ((kept.encode_beside - known) / kept.pages).max(0.0);
+        Self { encode_request_ns, encode_byte_ns, keep_page_ns, decode_request_ns, decode_byte_ns }
+    }
 }
 
 /// What a request costs, and what one more page or byte of it does: the line through two points, neither part below 0.
@@ -143,13 +174,19 @@ impl Bench {
         Ok(Self { source: guest(7)?, destination: guest(0)?, ends })
     }
 
-    /// Medians of several rounds, behind one that does not count.
+    /// Medians of several runs, each of two rounds.
     fn median(&self, method: Method, max_pages: u32) -> Result<RequestCosts, CalibrationError> {
-        let mut all = Vec::new();
+        const ROUNDS: u32 = 2;
+        let (mut all, mut encodes, mut decodes) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..RUNS {
             let dirty = DirtyBitmap::all(&self.source);
-            all.push(request_costs(&self.run(method, max_pages, 2, &dirty)?));
+            all.push(request_costs(&self.run(method, max_pages, ROUNDS, &dirty)?));
+            let alone = of_worker_alone(&self.source, &self.destination, method, max_pages, ROUNDS);
+            let (encode, decode) = alone.map_err(CalibrationError::pipeline)?;
+            encodes.push(encode);
+            decodes.push(decode);
         }
+        let (encode, decode) = (median(encodes), median(decodes));
         let of = |part: fn(&RequestCosts) -> f64| median(all.iter().map(part).collect());
         Ok(RequestCosts {
             pages: of(|costs| costs.pages),
@@ -158,6 +195,8 @@ impl Bench {
             poller: of(|costs| costs.poller),
             reader: of(|costs| costs.reader),
             collector: of(|costs| costs.collector),
+            encode_beside: (of(|costs| costs.encode_beside) - encode).max(0.0),
+            decode_beside: (of(|costs| costs.decode_beside) - decode).max(0.0),
         })
     }
 
@@ -195,6 +234,8 @@ fn request_costs(crossing: &Crossing) -> RequestCosts {
         poller: each(cpu.poller),
         reader: each(cpu.reader),
         collector: each(cpu.collector),
+        encode_beside: each(cpu.workers),
+        decode_beside: each(cpu.decoders),
     }
 }
 

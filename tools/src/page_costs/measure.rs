@@ -75,7 +75,7 @@ pub(crate) fn measure(measurement: &Measurement<'_>) -> Result<PageCosts, Measur
             if !method.needs_baseline() || round > 0 {
                 costs.set(method, column.costs);
             } else {
-                kept.push(extra(costs.of(Method::Raw), &column.costs));
+                kept.push(extra(costs, &column.costs));
             }
         }
     }
@@ -84,12 +84,38 @@ pub(crate) fn measure(measurement: &Measurement<'_>) -> Result<PageCosts, Measur
     Ok(PageCosts::new(page_bytes, rounds.into_iter().flatten().collect(), zero, keep_ns))
 }
 
-/// How much more a page costs to encode on average in `with` than in `without`.
-fn extra(without: &[Cost], with: &[Cost]) -> f64 {
-    let mean = |costs: &[Cost]| {
-        costs.iter().map(|cost| f64::from(cost.encode_ns)).sum::<f64>() / costs.len().max(1) as f64
-    };
-    (mean(with) - mean(without)).max(0.0)
+/// CPU time of a worker that has a whole guest to itself, in nanoseconds a request: to encode, and to decode; the mean of `rounds`.
+///
+/// # Errors
+/// As [`measure`].
+pub(crate) fn of_worker_alone(
+    source: &Arc<GuestRam>,
+    destination: &Arc<GuestRam>,
+    method: Method,
+    max_pages: u32,
+    rounds: u32,
+) -> Result<(f64, f64), MeasureError> {
+    let (pages, codecs) = (PageCount(max_pages), Codecs::default());
+    let mut station = Station::open(source, destination, pages, codecs, method.needs_baseline())?;
+    let requests = requests(&DirtyBitmap::all(source), max_pages);
+    let (mut encode, mut decode) = (0.0, 0.0);
+    for _ in 0..rounds {
+        for some in requests.chunks(BATCH) {
+            let batch = station.process(method, some)?;
+            encode += ns(batch.encode);
+            decode += ns(batch.decode);
+            station.recycle(batch);
+        }
+    }
+    let count = requests.len() as f64 * f64::from(rounds);
+    Ok((encode / count, decode / count))
+}
+
+/// How much more a page that is not zero costs to encode than it does raw, on average.
+fn extra(round: &RoundCosts, costs: &[Cost]) -> f64 {
+    let sum = |costs: &[Cost]| costs.iter().map(|cost| f64::from(cost.encode_ns)).sum::<f64>();
+    let data = round.dirty().len() - round.zero_pages();
+    ((sum(costs) - sum(round.of(Method::Raw))) / data.max(1) as f64).max(0.0)
 }
 
 /// What one method costs in one round.

@@ -134,7 +134,8 @@ impl World<'_> {
     }
 
     fn decode_ns(&self, job: JobId) -> f64 {
-        self.setup.host.decode_request_ns + self.job(job).decode_ns()
+        let host = &self.setup.host;
+        host.decode_request_ns + self.payload_bytes(job) * host.decode_byte_ns + self.job(job).decode_ns()
     }
 
     /// A worker is done with a request, and goes on with the next.

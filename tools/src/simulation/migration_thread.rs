@@ -254,23 +254,30 @@ impl World<'_> {
             self.agenda.enter(done, Event::Encoded { lane, queue, job });
             self.ring_poller();
         } else if let Some(worker) = self.lanes[lane].idle_worker(queue) {
-            let burst = self.setup.host.encode_request_ns + self.job(job).encode_ns();
-            self.work(worker, burst);
+            self.work(worker, self.encode_ns(job));
         }
+    }
+
+    /// What a request costs its worker.
+    fn encode_ns(&self, job: JobId) -> f64 {
+        let (host, one) = (&self.setup.host, self.job(job));
+        let kept = if one.choice.keep_baselines { f64::from(one.data_pages) } else { 0.0 };
+        let payload = self.payload_bytes(job) * host.encode_byte_ns;
+        host.encode_request_ns + payload + kept * host.keep_page_ns + one.encode_ns()
     }
 
     /// A worker is done with a request, and goes on with the next.
     pub(super) fn encoded(&mut self, lane: usize, queue: usize) {
         let Some(job) = self.lanes[lane].at_work(queue) else { return };
         let pages = self.job(job).pages;
-        let cpu_ns = self.setup.host.encode_request_ns + self.job(job).encode_ns();
+        let cpu_ns = self.encode_ns(job);
         self.job_mut(job).cpu_ns = cpu_ns;
         self.lanes[lane].busy = self.lanes[lane].busy + Nanos(cpu_ns);
         self.note_occupancy(job, lane);
         self.lanes[lane].release(queue, job, pages);
         if let (Some(worker), Some(next)) = (self.lanes[lane].worker(queue), self.lanes[lane].at_work(queue))
         {
-            self.work(worker, self.setup.host.encode_request_ns + self.job(next).encode_ns());
+            self.work(worker, self.encode_ns(next));
         }
         self.poller.ready.push_back(job);
         self.ring_poller();

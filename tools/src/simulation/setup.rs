@@ -116,8 +116,12 @@ pub struct HostCosts {
     pub compose_page_ns: f64,
     /// Migration thread: a page of it where baselines are kept.
     pub baseline_page_ns: f64,
-    /// Source's worker: a request, beside its pages.
+    /// Source's worker: a request, beside what its pages cost a worker alone.
     pub encode_request_ns: f64,
+    /// Source's worker: a byte of payload, which another CPU has read before and will read next.
+    pub encode_byte_ns: f64,
+    /// Source's worker: a page whose baseline is kept, beside what that costs a worker alone.
+    pub keep_page_ns: f64,
     /// Source's poller: a request, from its completion to its being back in the pool.
     pub send_request_ns: f64,
     /// Source's poller: a byte written.
@@ -126,8 +130,10 @@ pub struct HostCosts {
     pub read_request_ns: f64,
     /// Reader: a byte read.
     pub read_byte_ns: f64,
-    /// Destination's worker: a request, beside its pages.
+    /// Destination's worker: a request, beside what its pages cost a worker alone.
     pub decode_request_ns: f64,
+    /// Destination's worker: a byte of payload, which another CPU has written.
+    pub decode_byte_ns: f64,
     /// Destination's poller: a request.
     pub collect_request_ns: f64,
     /// How long a poller naps that has only devices to ask, which do not ring.

@@ -65,6 +65,8 @@ pub struct Comparison {
     pub measured_cpu_s: f64,
     /// What it was predicted to be.
     pub predicted_cpu_s: f64,
+    /// The same by thread: its name, what was measured, what was predicted; in seconds.
+    pub threads: [(&'static str, f64, f64); 6],
     /// Bytes on the wire.
     pub measured_bytes: u64,
     /// What they were predicted to be.
@@ -196,7 +198,16 @@ fn compare(mut crossings: Vec<Crossing>, predictions: Vec<Simulated>) -> Compari
     crossings.sort_by_key(|crossing| crossing.wall);
     let middle = crossings.swap_remove(crossings.len() / 2);
     let of = |part: fn(&Simulated) -> f64| median(predictions.iter().map(part).collect());
+    let threads: [(&str, f64, fn(&Simulated) -> f64); 6] = [
+        ("migration thread", middle.cpu.migration.as_secs_f64(), |one| one.source_cpu.migration_s),
+        ("workers", middle.cpu.workers.as_secs_f64(), |one| one.source_cpu.workers_s),
+        ("poller", middle.cpu.poller.as_secs_f64(), |one| one.source_cpu.poller_s),
+        ("reader", middle.cpu.reader.as_secs_f64(), |one| one.destination_cpu.reader_s),
+        ("destination's workers", middle.cpu.decoders.as_secs_f64(), |one| one.destination_cpu.workers_s),
+        ("destination's poller", middle.cpu.collector.as_secs_f64(), |one| one.destination_cpu.poller_s),
+    ];
     Comparison {
+        threads: threads.map(|(name, measured, predicted)| (name, measured, of(predicted))),
         measured_s: middle.wall.as_secs_f64(),
         predicted_s: of(|simulated| simulated.seconds),
         measured_cpu_s: middle.cpu.total().as_secs_f64(),
