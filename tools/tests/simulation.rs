@@ -1,22 +1,15 @@
-use pageferry_accel::method::Method;
-use pageferry_tools::validation::{Contest, Guest};
+use std::time::Duration;
+use pageferry_tools::validation::{Contest, Guest, DeviceTiming};
+use pageferry_tools::calibration::calibrate;
 
 #[test]
 fn look() {
-    for (workload, method) in [
-        ("ones", Method::Zstd),
-        ("ones", Method::Lz4),
-        ("ones", Method::Raw),
-        ("mixed", Method::Deflate),
-        ("mixed", Method::Xbzrle),
-        ("mixed", Method::Delta),
-    ] {
-        let contest = Contest::new(Guest::Workload(workload.into(), 64 << 20), 3).unwrap();
-        let c = contest.on_cpu(method, 5).unwrap();
-        println!("measured {workload} {method} {:+.1}%", 100.0 * c.error());
-        println!(
-            "measured {}",
-            c.threads.map(|(n, m, p)| format!("{n} {:.2} {:.2}", m * 1e3, p * 1e3)).join(", ")
-        );
-    }
+    let calibration = calibrate(2).unwrap();
+    for (w, size) in [("sequence", 16), ("ones", 16), ("random", 8)] {
+    for (latency, rate, requests) in [(100, 40_000_000, 8), (20000, 400_000_000, 2)] {
+        let contest = Contest::new(Guest::Workload(w.into(), size << 20), 1).unwrap();
+        let timing = DeviceTiming { latency: Duration::from_micros(latency), bytes_per_s: rate, requests };
+        let c = contest.on_device(&calibration, &timing, 3).unwrap();
+        println!("measured {w} {timing:?} {:.4} {:.4} {:+.1}% bytes {} {}", c.measured_s, c.predicted_s, 100.0 * c.error(), c.measured_bytes, c.predicted_bytes);
+    } }
 }

@@ -3,19 +3,23 @@
 //! What is predicted is calculated from what pages cost, each method alone on one worker, and from what the pipeline's threads
 //! cost, measured with raw pages of another guest. Nothing of the run that is predicted goes into its prediction.
 
+mod device;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use pageferry_accel::codec::deflate::Window;
 use pageferry_accel::cpu::{Cpu, CpuConfig};
 use pageferry_accel::guest::GuestRam;
 use pageferry_accel::method::Method;
+use pageferry_accel::queue::Accelerator;
 use pageferry_accel::units::{PageCount, PageSize};
 use pageferry_engine::handshake::MigrationId;
 use pageferry_engine::selector::Selector;
 use pageferry_engine::sender::SenderConfig;
 
 use crate::calibration::ferry::{Crossing, Ends, cross};
-use crate::calibration::{Calibration, CalibrationError, calibrate, median};
+use crate::calibration::{Calibration, CalibrationError, median};
 use crate::cli::WorkloadName;
 use crate::codecs::Codecs;
 use crate::guest_memory::MemoryKind;
@@ -26,6 +30,8 @@ use crate::page_costs::measure::{MeasureError, Measurement, measure};
 use crate::quantity::ByteSize;
 use crate::simulation::{CpuLane, Fixed, Host, Lane, Link, Setup, Simulated, SimulationError, transfer};
 use crate::workload::Workload;
+
+pub use device::DeviceTiming;
 
 /// What is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,30 +121,75 @@ impl Contest {
         Ok(Self { input, rounds, workers: host::cores() })
     }
 
-    /// Lets both send it by `method` on CPU workers, the pipeline `runs` times.
+    /// How many workers each end has, for which to calibrate.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Lets both send it by `method` on CPU workers, `runs` times in turns, so that what else this machine does befalls both.
     ///
     /// # Errors
     /// [`ValidationError`] if either cannot.
-    pub fn on_cpu(&self, method: Method, runs: usize) -> Result<Comparison, ValidationError> {
+    pub fn on_cpu(
+        &self,
+        calibration: &Calibration,
+        method: Method,
+        runs: usize,
+    ) -> Result<Comparison, ValidationError> {
+        let (cpu, lane) = (self.cpu(), self.cpu_lane());
+        self.compete(calibration, method, runs, Codecs::default(), (&cpu, self.workers, &lane))
+    }
+
+    /// The same on a device model of an IAA in the place of the source's workers, with this timing: deflate.
+    ///
+    /// # Errors
+    /// As [`on_cpu`](Self::on_cpu).
+    pub fn on_device(
+        &self,
+        calibration: &Calibration,
+        timing: &DeviceTiming,
+        runs: usize,
+    ) -> Result<Comparison, ValidationError> {
+        let codecs = Codecs { window: Window::Kib4, ..Codecs::default() };
+        let costs = self.costs(Method::Deflate, codecs)?;
+        let (device, lane) = timing.device(&costs)?;
+        self.compete(calibration, Method::Deflate, runs, codecs, (&device, 0, &lane))
+    }
+
+    fn compete(
+        &self,
+        calibration: &Calibration,
+        method: Method,
+        runs: usize,
+        codecs: Codecs,
+        (accelerator, workers, lane): (&Arc<dyn Accelerator>, usize, &Lane),
+    ) -> Result<Comparison, ValidationError> {
         let (mut crossings, mut predictions) = (Vec::new(), Vec::new());
         for _ in 0..runs {
-            // In turns, so that what else this machine does befalls both.
-            let calibration = calibrate(self.workers)?;
-            let costs = self.costs(method)?;
-            predictions.push(self.predict(method, calibration, &costs)?);
-            crossings.push(self.run(method)?);
+            let costs = self.costs(method, codecs)?;
+            predictions.push(self.predict(method, *calibration, &costs, lane)?);
+            crossings.push(self.run(method, codecs, accelerator, workers)?);
         }
         Ok(compare(crossings, predictions))
     }
 
-    fn costs(&self, method: Method) -> Result<PageCosts, ValidationError> {
+    fn cpu(&self) -> Arc<dyn Accelerator> {
+        Arc::new(Cpu::new(CpuConfig { workers: self.workers, ..CpuConfig::default() }))
+    }
+
+    fn cpu_lane(&self) -> Lane {
+        Lane::Cpu(CpuLane { workers: self.workers, depth: CpuConfig::default().depth })
+    }
+
+    fn costs(&self, method: Method, codecs: Codecs) -> Result<PageCosts, ValidationError> {
         Ok(measure(&Measurement {
             input: &self.input,
             rounds: self.rounds,
             methods: &[method],
             max_pages: MAX_PAGES,
             page_size: PAGE_SIZE,
-            codecs: Codecs::default(),
+            codecs,
         })?)
     }
 
@@ -147,14 +198,14 @@ impl Contest {
         method: Method,
         calibration: Calibration,
         costs: &PageCosts,
+        lane: &Lane,
     ) -> Result<Simulated, ValidationError> {
-        let lanes = vec![Lane::Cpu(CpuLane { workers: self.workers, depth: CpuConfig::default().depth })];
-        let host = Host { cpus: host::cores() as f64, lanes };
+        let cpus = host::cores() as f64;
         let setup = Setup {
             max_pages: MAX_PAGES,
             host: calibration.host,
-            source: host.clone(),
-            destination: host,
+            source: Host { cpus, lanes: vec![lane.clone()] },
+            destination: Host { cpus, lanes: vec![self.cpu_lane()] },
             one_machine: true,
             link: Link::local(),
             baseline_pages: if method.needs_baseline() { costs.pages() as usize } else { 0 },
@@ -163,19 +214,29 @@ impl Contest {
         Ok(transfer(&setup, costs, self.rounds, &mut Fixed::new(method, 0))?)
     }
 
-    fn run(&self, method: Method) -> Result<Crossing, ValidationError> {
-        let cpu = Arc::new(Cpu::new(CpuConfig { workers: self.workers, ..CpuConfig::default() }));
+    fn run(
+        &self,
+        method: Method,
+        codecs: Codecs,
+        accelerator: &Arc<dyn Accelerator>,
+        workers: usize,
+    ) -> Result<Crossing, ValidationError> {
         let ends = Ends {
-            source: vec![cpu.clone()],
-            source_workers: self.workers,
-            destination: vec![cpu],
+            source: vec![Arc::clone(accelerator)],
+            source_workers: workers,
+            destination: vec![self.cpu()],
             destination_workers: self.workers,
         };
         let [source, destination] = [self.guest()?, self.guest()?];
         let config = SenderConfig::new(MigrationId([0; 16]), Selector::fixed(method));
         let bytes = usize::try_from(self.input.bytes()).unwrap_or(usize::MAX);
         let baseline_bytes = if method.needs_baseline() { bytes } else { 0 };
-        let config = SenderConfig { max_pages: PageCount(MAX_PAGES), baseline_bytes, ..config };
+        let config = SenderConfig {
+            max_pages: PageCount(MAX_PAGES),
+            deflate_window_bits: codecs.window.bits(),
+            baseline_bytes,
+            ..config
+        };
         let crossing = cross(&source, &destination, &ends, config, |round| {
             if round == self.rounds {
                 return Ok(None);
