@@ -32,7 +32,7 @@ impl DeviceTiming {
     ///
     /// The model's engines work on the pieces of a request side by side; so in the simulation there is one engine, as fast as all
     /// of them. The driver has every piece compressed, and what came of it decompressed, to verify it: two latencies, and the
-    /// engines also see the compressed bytes.
+    /// engines also see the compressed bytes. Pieces that do not shrink are not verified.
     pub(super) fn device(&self, costs: &PageCosts) -> Result<(Arc<dyn Accelerator>, Lane), ValidationError> {
         let failed = |error: String| ValidationError::Input(format!("the device model: {error}"));
         let engines = u64::from(Profile::spr_iaa().engines);
@@ -46,10 +46,11 @@ impl DeviceTiming {
         let config = IaaConfig { requests: self.requests, ..IaaConfig::default() };
         let iaa = Iaa::new(Arc::new(device), config).map_err(|error| failed(error.to_string()))?;
         let capabilities = iaa.capabilities();
+        let verified = Some(compressed_share(costs)).filter(|&share| share < 1.0);
         let work = DeviceMethod {
             method: Method::Deflate,
-            bytes_per_s: self.bytes_per_s as f64 / (1.0 + compressed_share(costs)),
-            latency: self.latency * 2,
+            bytes_per_s: self.bytes_per_s as f64 / (1.0 + verified.unwrap_or(0.0)),
+            latency: if verified.is_some() { self.latency * 2 } else { self.latency },
             relative_bytes: 1.0,
             keeps_baselines: false,
             cpu_share: 0.0,
