@@ -8,6 +8,7 @@ use pageferry_engine::transport::Address;
 use pageferry_engine::transport::tls::PeerName;
 
 use crate::accelerator_name::AcceleratorNames;
+use crate::compare::CompareArgs;
 use crate::device::{DATA_PATH as PATH, DeviceArgs};
 use crate::help;
 use crate::methods::{LevelChoice, MethodMix};
@@ -52,6 +53,9 @@ pub(crate) enum Command {
     /// Hold a result against an earlier one, row by row, and fail if it is worse
     #[command(after_help = help::COMPARE_RESULTS)]
     CompareResults(CompareResultsArgs),
+    /// Compare no compression, the CPU, QAT, IAA and DSA: measured where they are here, modelled where not
+    #[command(after_help = help::COMPARE)]
+    Compare(Box<CompareArgs>),
 }
 
 #[derive(Debug, Args)]

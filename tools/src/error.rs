@@ -9,15 +9,19 @@ use pageferry_engine::sender::SendError;
 
 use crate::accelerators::AcceleratorError;
 use crate::address::AddressError;
+use crate::calibration::CalibrationError;
 use crate::chart::PngError;
 use crate::digest::Difference;
 use crate::exchange::ExchangeError;
 use crate::input::ImageError;
 use crate::memory::Refused;
+use crate::page_costs::MeasureError;
 use crate::plan::PlanError;
+use crate::profile::ProfileError;
 use crate::quantity::ByteSize;
 use crate::regression::RegressionError;
 use crate::results::ResultError;
+use crate::simulation::SimulationError;
 
 /// How accelbench ends. The numbers are part of its interface; 130 follows from an interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +86,14 @@ pub(crate) enum Error {
     Print(io::Error),
     #[error("the system has no random bytes for the migration's id: {0}")]
     Random(io::Error),
+    #[error("the simulation failed: {0}")]
+    Simulation(#[from] SimulationError),
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+    #[error(transparent)]
+    Costs(#[from] MeasureError),
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
     #[error("cannot wait for the destination: {0}")]

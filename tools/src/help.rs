@@ -82,3 +82,16 @@ Examples:
 
 Rows are paired by method, accelerator and settings; those of a comparison by workload and name. Rows of a comparison have no CPU
 time a page of their own: it is their extra CPU over their pages a second. A row that only one result has does not fail.";
+
+pub(crate) const COMPARE: &str = "\
+Examples:
+  Three built-in guests over a link of 10 Gbit/s:
+    accelbench compare
+  Snapshots of your own guest, two QAT devices of the 4th generation, a link of 25 Gbit/s:
+    accelbench compare --input before.ram,after.ram --profile qat-4xxx --devices 2 --link 25Gbit
+  What 16 CPUs would do, on a machine that has fewer:
+    accelbench compare --cpus 16 --modelled-only --quick
+
+Each figure says how it was come by: `measured` by real migrations on this machine's CPU or devices, or `modelled` (~) by a
+simulation of the same sender, from what pages and requests were measured to cost here and from the profiles of devices in
+tools/profiles. tools/COMPARE.md says how, and what the model is worth.";

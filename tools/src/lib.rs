@@ -2,7 +2,7 @@
 //! would, by whatever accelerators there are, and says what that cost and what came of it.
 //!
 //! A command line is parsed (`cli`), becomes a plan in which nothing is left open (`plan`), is carried out by the
-//! module of its subcommand (`run`, `send`, `recv`, `list`, `sweep`) over one `source` and one `destination`, and ends as a
+//! module of its subcommand (`run`, `send`, `recv`, `list`, `sweep`, `compare`) over one `source` and one `destination`, and ends as a
 //! report (`outcome`) that an exporter writes (`export`). What was exported is read back as rows (`results`), drawn (`chart`)
 //! on a page (`report`), and held against an earlier one (`regression`).
 //!
@@ -17,6 +17,7 @@ pub mod calibration;
 pub mod chart;
 mod cli;
 pub mod codecs;
+mod compare;
 pub mod console;
 mod destination;
 pub mod device;
@@ -67,6 +68,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{Cli, Command};
+use compare::ComparePlan;
 use error::{Error, Exit};
 use plan::{RecvPlan, RunPlan, SendPlan};
 use sweep::SweepPlan;
@@ -100,6 +102,7 @@ fn carry_out(command: Command) -> Result<(), Error> {
         Command::Run(args) => run::run(&RunPlan::resolve(*args)?),
         Command::Send(args) => send::send(&SendPlan::resolve(*args)?),
         Command::Recv(args) => recv::recv(&RecvPlan::resolve(*args)?),
+        Command::Compare(args) => compare::compare(&ComparePlan::resolve(*args)?),
         Command::Sweep(args) => sweep::sweep(&SweepPlan::resolve(*args)?),
         Command::Report(args) => report::report(&args),
         Command::CompareResults(args) => regression::compare_results(&args),

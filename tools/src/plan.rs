@@ -21,6 +21,7 @@ use crate::format::Format;
 use crate::host;
 use crate::input::{ImageError, Input};
 use crate::methods::{LevelError, Levels, MethodMix};
+use crate::profile::ProfileError;
 use crate::quantity::{ByteRate, ByteSize, Seconds};
 use crate::security::{SecurityError, SecurityPlan};
 use crate::workload::Workload;
@@ -142,6 +143,16 @@ pub(crate) enum PlanError {
     NoQueues(AcceleratorNames),
     #[error("--queues {wanted}: {accelerator} has {has} queues; use 1 to {has}")]
     TooManyQueues { wanted: usize, accelerator: String, has: usize },
+    #[error("--link {0}: links have 1Gbit to 200Gbit")]
+    Link(ByteRate),
+    #[error("--profile: {0}")]
+    Profile(#[from] ProfileError),
+    #[error("--memory {0}: a guest is modelled of 1M to 256G")]
+    Memory(ByteSize),
+    #[error("--profile {0}: the device encodes by nothing; give it an [encode.METHOD]")]
+    IdleProfile(String),
+    #[error("no row can be run: {0}")]
+    Run(String),
     #[error("{0} names no format: end it in .json, .csv, .md or .txt, or add --export-format")]
     ExportFormat(String),
 }

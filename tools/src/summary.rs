@@ -105,7 +105,8 @@ fn verified(outcomes: &[Outcome]) -> &'static str {
     }
 }
 
-fn machine(host: &Host) -> String {
+/// This machine, in a line.
+pub(crate) fn machine(host: &Host) -> String {
     let Host { cpu, cores, memory_bytes, kernel, deflate_library, .. } = host;
     // Tenths of a GiB are enough to know a machine by.
     let memory = ByteSize(memory_bytes >> 20 << 20);

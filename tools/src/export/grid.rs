@@ -33,6 +33,11 @@ impl Cell {
     pub(crate) fn figure(value: Option<f64>, digits: usize) -> Self {
         Self { text: figure(value, digits), right: true }
     }
+
+    /// The same with a mark before it, unless it is a dash.
+    pub(crate) fn marked(self, mark: &str) -> Self {
+        if self.text == "-" { self } else { Self { text: format!("{mark}{}", self.text), ..self } }
+    }
 }
 
 impl Grid {
@@ -115,8 +120,8 @@ mod tests {
         let mut grid =
             Grid::new([["", "method"], ["dirty", "pages/s"]].map(|head| head.map(str::to_owned)).to_vec());
         grid.row(vec![Cell::text("raw"), Cell::figure(Some(1_234_567.0), 0)]);
-        grid.row(vec![Cell::text("deflate"), Cell::figure(Some(12.0), 0)]);
-        grid.row(vec![Cell::text("zstd"), Cell::figure(None, 0)]);
+        grid.row(vec![Cell::text("deflate"), Cell::figure(Some(12.0), 0).marked("~")]);
+        grid.row(vec![Cell::text("zstd"), Cell::figure(None, 0).marked("~")]);
         grid
     }
 
@@ -131,7 +136,7 @@ mod tests {
         let text = written(|out| grid().table(false, out));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "               dirty");
-        assert_eq!(lines[3..], ["  raw      1,234,567", "  deflate         12", "  zstd             -"]);
+        assert_eq!(lines[3..], ["  raw      1,234,567", "  deflate        ~12", "  zstd             -"]);
     }
 
     #[test]

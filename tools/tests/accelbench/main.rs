@@ -1,5 +1,6 @@
 //! `accelbench` as its users meet it: command lines, exit codes, output.
 
+mod compare;
 mod hosts;
 mod interrupt;
 mod qat;

@@ -119,6 +119,7 @@ fn help_and_version_go_to_stdout() {
         (&["send", "--help"], "--tls-certificate source.pem"),
         (&["recv", "--help"], "--max-memory"),
         (&["list", "--help"], "--format"),
+        (&["compare", "--help"], "accelbench compare --cpus 16 --modelled-only --quick"),
         (&["sweep", "--help"], "accelbench sweep --workers 1,2 --max-pages 8,63,256"),
     ] {
         let ended = run(arguments);
