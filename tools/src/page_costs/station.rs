@@ -39,9 +39,11 @@ struct Worker {
     thread: ThreadId,
 }
 
+type Requests = Vec<Box<Request>>;
+
 /// A batch of requests that went through both.
 pub(super) struct Batch {
-    pub(super) requests: Vec<Box<Request>>,
+    pub(super) requests: Requests,
     pub(super) encode: Duration,
     pub(super) decode: Duration,
 }
@@ -144,7 +146,7 @@ impl Worker {
     }
 
     /// Lets all requests through; they come back in their order.
-    fn run(&self, requests: Vec<Box<Request>>) -> Result<(Vec<Box<Request>>, Duration), MeasureError> {
+    fn run(&self, requests: Requests) -> Result<(Requests, Duration), MeasureError> {
         let (begun, count) = (self.thread.cpu(), requests.len());
         let mut completions = Vec::with_capacity(count);
         for mut request in requests {

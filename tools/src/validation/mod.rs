@@ -255,20 +255,27 @@ impl Contest {
     }
 }
 
+const THREADS: [&str; 6] =
+    ["migration thread", "workers", "poller", "reader", "destination's workers", "destination's poller"];
+
 fn compare(mut crossings: Vec<Crossing>, predictions: Vec<Simulated>) -> Comparison {
     crossings.sort_by_key(|crossing| crossing.wall);
     let middle = crossings.swap_remove(crossings.len() / 2);
     let of = |part: fn(&Simulated) -> f64| median(predictions.iter().map(part).collect());
-    let threads: [(&str, f64, fn(&Simulated) -> f64); 6] = [
-        ("migration thread", middle.cpu.migration.as_secs_f64(), |one| one.source_cpu.migration_s),
-        ("workers", middle.cpu.workers.as_secs_f64(), |one| one.source_cpu.workers_s),
-        ("poller", middle.cpu.poller.as_secs_f64(), |one| one.source_cpu.poller_s),
-        ("reader", middle.cpu.reader.as_secs_f64(), |one| one.destination_cpu.reader_s),
-        ("destination's workers", middle.cpu.decoders.as_secs_f64(), |one| one.destination_cpu.workers_s),
-        ("destination's poller", middle.cpu.collector.as_secs_f64(), |one| one.destination_cpu.poller_s),
+    let cpu = middle.cpu;
+    let measured = [cpu.migration, cpu.workers, cpu.poller, cpu.reader, cpu.decoders, cpu.collector];
+    let predicted = [
+        of(|one| one.source_cpu.migration_s),
+        of(|one| one.source_cpu.workers_s),
+        of(|one| one.source_cpu.poller_s),
+        of(|one| one.destination_cpu.reader_s),
+        of(|one| one.destination_cpu.workers_s),
+        of(|one| one.destination_cpu.poller_s),
     ];
     Comparison {
-        threads: threads.map(|(name, measured, predicted)| (name, measured, of(predicted))),
+        threads: std::array::from_fn(|thread| {
+            (THREADS[thread], measured[thread].as_secs_f64(), predicted[thread])
+        }),
         measured_s: middle.wall.as_secs_f64(),
         predicted_s: of(|simulated| simulated.seconds),
         measured_cpu_s: middle.cpu.total().as_secs_f64(),
