@@ -274,3 +274,47 @@ fn single(value: f64) -> f32 {
     let value = value as f32;
     value
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::WorkloadName;
+    use crate::quantity::ByteSize;
+    use crate::workload::Workload;
+
+    #[test]
+    fn pages_cost_what_the_codecs_make_of_them_and_deltas_only_where_there_is_a_baseline() {
+        let input = Input::Workload(Workload {
+            name: WorkloadName::Mixed,
+            size: ByteSize(4 << 20),
+            seed: 3,
+            dirty_percent: 25,
+            change_bytes: ByteSize(64),
+        });
+        let measured = measure(&Measurement {
+            input: &input,
+            rounds: 2,
+            methods: &[Method::Deflate, Method::Xbzrle],
+            max_pages: 63,
+            page_size: PageSize::Kib4,
+            codecs: Codecs::default(),
+        });
+        let costs = measured.unwrap();
+        let [first, second] = costs.rounds() else { panic!("{} rounds", costs.rounds().len()) };
+        let ram = input.guest(PageSize::Kib4, MemoryKind::Private).unwrap();
+        input.prepare(&ram, 0).unwrap();
+        assert_eq!(first.dirty(), (0..1024).collect::<Vec<_>>());
+        assert_eq!(first.zero_pages(), pages(&ram).filter(|&page| ram.is_zero(page)).count());
+        assert_eq!(second.dirty().len(), 256);
+        let payload = |round: &RoundCosts, method| {
+            round.of(method).iter().map(|cost| f64::from(cost.payload_bytes)).sum::<f64>()
+        };
+        let data = (first.dirty().len() - first.zero_pages()) as f64 * 4096.0;
+        assert!((payload(first, Method::Raw) - data).abs() < 1.0);
+        let ratio = data / payload(first, Method::Deflate);
+        assert!((2.0..4.0).contains(&ratio), "deflate shrinks it by {ratio}");
+        assert!(first.of(Method::Xbzrle).is_empty() && second.of(Method::Xbzrle).len() == 256);
+        assert!(payload(second, Method::Xbzrle) * 8.0 < payload(second, Method::Raw));
+        assert!(first.of(Method::Deflate).iter().any(|cost| cost.encode_ns > 0.0 && cost.decode_ns > 0.0));
+    }
+}
