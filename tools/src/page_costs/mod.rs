@@ -24,7 +24,10 @@ pub struct Cost {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PageCosts {
     page_bytes: u32,
+    /// Of the input.
     pages: u32,
+    /// How often the input lies in the guest.
+    times: u32,
     rounds: Vec<RoundCosts>,
     zero: Cost,
     keep_ns: f64,
@@ -95,7 +98,13 @@ impl PageCosts {
     #[must_use]
     pub fn new(page_bytes: u32, rounds: Vec<RoundCosts>, zero: Cost, keep_ns: f64) -> Self {
         let pages = u32::try_from(rounds[0].place.len()).unwrap_or(NONE);
-        Self { page_bytes, pages, rounds, zero, keep_ns }
+        Self { page_bytes, pages, times: 1, rounds, zero, keep_ns }
+    }
+
+    /// A larger guest, in which the same memory lies so often, once at least.
+    #[must_use]
+    pub fn repeated(self, times: u32) -> Self {
+        Self { times: times.clamp(1, NONE / self.pages.max(1)), ..self }
     }
 
     /// A guest all of whose pages always cost the same.
@@ -117,7 +126,14 @@ impl PageCosts {
     /// How many pages the guest has.
     #[must_use]
     pub fn pages(&self) -> u32 {
-        self.pages
+        self.pages * self.times
+    }
+
+    /// The pages of the guest that are dirty when that round begins, if nothing else is said of what it writes; ascending.
+    #[must_use]
+    pub fn dirty(&self, round: u32) -> Vec<u32> {
+        let dirty = self.round(round).dirty();
+        (0..self.times).flat_map(|time| dirty.iter().map(move |page| time * self.pages + page)).collect()
     }
 
     /// The rounds whose costs are known.
@@ -152,7 +168,7 @@ impl PageCosts {
     /// Whether the page is zero in that round.
     #[must_use]
     pub fn is_zero(&self, round: u32, page: u32) -> bool {
-        let known = self.round(round);
+        let (known, page) = (self.round(round), page % self.pages);
         let found = known.place(page).map(|place| known.zero[place]);
         found.unwrap_or_else(|| self.rounds[0].place(page).is_some_and(|place| self.rounds[0].zero[place]))
     }
@@ -164,7 +180,7 @@ impl PageCosts {
     /// there, what another one did in the round.
     #[must_use]
     pub fn cost(&self, round: u32, page: u32, method: Method) -> Option<Cost> {
-        let known = self.round(round);
+        let (known, page) = (self.round(round), page % self.pages);
         if let Some(&cost) = known.place(page).and_then(|place| known.of(method).get(place)) {
             return Some(cost);
         }
@@ -178,8 +194,8 @@ impl PageCosts {
 
     /// The pages that the guest writes: those that were dirty behind the first round, or all.
     #[must_use]
-    pub fn hot(&self) -> &[u32] {
-        self.rounds[self.rounds.len().min(2) - 1].dirty()
+    pub fn hot(&self) -> Vec<u32> {
+        self.dirty(1)
     }
 }
 
@@ -208,5 +224,9 @@ mod tests {
         assert_eq!(bytes(1, 1, Method::Xbzrle), Some(6.0));
         assert!(costs.is_zero(0, 0) && !costs.is_zero(1, 0) && !costs.is_zero(1, 2));
         assert_eq!(costs.hot(), [0, 3]);
+        let twice = costs.clone().repeated(2);
+        assert_eq!((twice.pages(), twice.dirty(1)), (8, vec![0, 3, 4, 7]));
+        assert!(twice.is_zero(0, 4));
+        assert_eq!(twice.cost(1, 7, Method::Zstd), costs.cost(1, 3, Method::Zstd));
     }
 }

@@ -45,7 +45,7 @@ pub fn transfer(
     let mut world = World::new(setup, costs, chooser);
     let mut figures = Vec::new();
     for round in 0..rounds {
-        figures.push(world.round(round, costs.round(round).dirty().to_vec())?);
+        figures.push(world.round(round, costs.dirty(round))?);
     }
     Ok(Simulated { migrated: true, ..world.outcome(figures) })
 }
@@ -72,7 +72,7 @@ pub fn migration(
     convergence.set_fixed_costs(FixedCosts { round: round_wall.duration(), switchover: switchover.fixed });
     let mut world = World::new(setup, costs, chooser);
     let mut guest = Guest::new(costs, writes);
-    let (mut figures, mut dirty) = (Vec::new(), costs.round(0).dirty().to_vec());
+    let (mut figures, mut dirty) = (Vec::new(), costs.dirty(0));
     loop {
         let round = u32::try_from(figures.len()).unwrap_or(u32::MAX);
         let done = world.round(round, dirty)?;

@@ -26,8 +26,8 @@ pub enum Pattern {
 }
 
 /// A guest that writes.
-pub(super) struct Guest<'a> {
-    hot: &'a [u32],
+pub(super) struct Guest {
+    hot: Vec<u32>,
     pages_per_s: f64,
     noise: Option<Noise>,
     written: u64,
@@ -38,10 +38,10 @@ pub(super) struct Guest<'a> {
 /// So many writes a page leave no page unwritten, however random they are: e^-20 of them.
 const ALL: u64 = 20;
 
-impl<'a> Guest<'a> {
-    pub(super) fn new(costs: &'a PageCosts, writes: &Writes) -> Self {
-        let hot = costs.hot();
-        let hot = &hot[..writes.hot_pages.map_or(hot.len(), |pages| pages.min(hot.len()))];
+impl Guest {
+    pub(super) fn new(costs: &PageCosts, writes: &Writes) -> Self {
+        let mut hot = costs.hot();
+        hot.truncate(writes.hot_pages.unwrap_or(usize::MAX));
         let noise = match writes.pattern {
             Pattern::InOrder => None,
             Pattern::Random(seed) => Some(Noise::new(seed, 0, 0)),
