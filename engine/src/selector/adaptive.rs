@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::destination::Decoded;
 use super::evidence::RegionState;
 use super::host::single;
-use super::knowledge::{KEEP_NS_PER_BYTE, Knowledge};
+use super::knowledge::Knowledge;
 use super::link::Stretch;
 use super::market::Market;
 use super::probes::Probes;
@@ -37,8 +37,9 @@ const THRESHOLD: f32 = 0.08;
 /// A region that has changed its way of late needs a better reason to do so again: so many times the threshold more at most.
 const MOST_RESTLESS: f32 = 4.0;
 
-/// For so many decisions a region stays with its way, unless that is twice as dear as another.
+/// For so many decisions a region that has changed its way of late stays with it, unless that is twice as dear as another.
 const DWELL: u16 = 8;
+const CALM: f32 = 0.5;
 
 /// How many decisions of a region lie between two looks.
 const LOOK_EVERY: u16 = 32;
@@ -196,7 +197,7 @@ impl Adaptive {
     fn decide(&mut self, region: usize, piece: Piece) -> (usize, Reason) {
         let best = cheapest(&self.costs);
         let pages = single(piece.pages.into());
-        self.probes.earn(pages);
+        self.probes.earn(pages * self.costs[best]);
         // Bytes that are sent as they are need no finding out.
         let is_exact = |way: usize| self.knowledge.ways[way].family == Family::Plain;
         let decision = self.counts.decisions;
@@ -205,10 +206,11 @@ impl Adaptive {
         }
         let state = self.knowledge.regions.state(region);
         let (number, reason) = self.keep_or_change(state, best, piece);
-        match self.look(region, number, state, piece) {
-            Some(look) if self.probes.spend(pages) => (look, Reason::Look),
-            _ => (number, reason),
-        }
+        let Some(look) = self.look(region, number, state, piece) else { return (number, reason) };
+        // What it costs if what is hoped for is not there.
+        let expected = self.market.price(look, self.knowledge.expected(region, look));
+        let more = pages * (expected - self.costs[number]);
+        if self.probes.spend(more) { (look, Reason::Look) } else { (number, reason) }
     }
 
     fn keep_or_change(&self, state: RegionState, best: usize, piece: Piece) -> (usize, Reason) {
@@ -219,7 +221,8 @@ impl Adaptive {
             return (best, if lacks_baselines { Reason::NoBaseline } else { Reason::Gone });
         }
         let threshold = THRESHOLD * (1.0 + state.restless);
-        let pays = least < cost * (1.0 - threshold) && state.stayed >= DWELL;
+        let is_calm = state.stayed >= DWELL || state.restless < CALM;
+        let pays = least < cost * (1.0 - threshold) && is_calm;
         if pays || least < cost / 2.0 { (best, Reason::Cheaper) } else { (now, Reason::Stays) }
     }
 
@@ -247,7 +250,8 @@ impl Adaptive {
         let Some(way) = knowledge.regions.state(region).way.map(usize::from) else { return };
         let usual = market.price(way, knowledge.expected(region, way));
         if way != number && market.price(number, cost) < usual * (1.0 - THRESHOLD) {
-            probes.refund(single(pages.into()));
+            let expected = market.price(number, knowledge.expected(region, number));
+            probes.refund(single(pages.into()) * (expected - usual).max(0.0));
         }
     }
 
@@ -276,7 +280,7 @@ impl Adaptive {
         let costs = (0..self.costs.len()).filter(is_usable);
         let costs = costs.map(|other| self.market.price(other, self.knowledge.hoped(region, other)));
         let saved = self.costs[number] * (1.0 - THRESHOLD) - costs.reduce(f32::min)?;
-        let keeping = KEEP_NS_PER_BYTE * self.terms.page_bytes() * self.market.cpu_ns();
+        let keeping = self.knowledge.keep_ns() * self.market.cpu_ns();
         Some(self.again * saved - keeping).filter(|&gain| gain > 0.0)
     }
 

@@ -77,13 +77,10 @@ impl PollerCost {
 
 /// What part of the CPUs that it is thought to have an end really gets.
 ///
-/// While the migration thread waits, something must be busy. If nothing that is known is, the CPUs have other work: then an end
-/// has no more of them than it uses.
+/// While all wait for an end, something there must be busy. If nothing that is known is, its CPUs have other work: then it has no
+/// more of them than it uses.
 #[derive(Clone, Debug)]
 pub(super) struct CpuShare(f32);
-
-/// The migration thread waited for so large a share of the time: the path is full.
-const WAITED: f64 = 0.3;
 
 /// Nothing is used beyond this: what all wait for is not among what is known.
 const BUSY: f32 = 0.75;
@@ -100,10 +97,10 @@ impl CpuShare {
         Self(1.0)
     }
 
-    /// A stretch in which the busiest of all that is known was used for the share `busiest` of the time.
-    pub(super) fn observe(&mut self, stretch: &Stretch, busiest: f32) {
-        let waited = stretch.waited.as_secs_f64() > WAITED * stretch.wall.as_secs_f64();
-        self.0 = if waited && busiest < BUSY {
+    /// A stretch in which all waited for this end or not, and the busiest of all that is known was used for the share `busiest`
+    /// of the time.
+    pub(super) fn observe(&mut self, is_waited_for: bool, busiest: f32) {
+        self.0 = if is_waited_for && busiest < BUSY {
             (self.0 * (busiest / BUSY).max(FALL)).max(LEAST)
         } else {
             // What others took they may have given back.
@@ -155,23 +152,21 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_gives_less_than_was_thought_is_found_out_while_the_migration_waits() {
+    fn an_end_that_has_less_than_was_thought_is_found_out_while_it_is_waited_for() {
         let mut share = CpuShare::new();
-        let ms = Duration::from_millis;
-        let waited = |time| Stretch { wall: ms(20), waited: ms(time), ..Stretch::default() };
         for _ in 0..50 {
             // Something is busy; or nothing is, and nothing was to do.
-            share.observe(&waited(18), 0.9);
-            share.observe(&waited(2), 0.1);
+            share.observe(true, 0.9);
+            share.observe(false, 0.1);
         }
         assert_eq!(share.get(), 1.0);
         for _ in 0..50 {
             // Half the CPUs are there.
-            share.observe(&waited(18), 0.5 / share.get());
+            share.observe(true, 0.5 / share.get());
         }
         assert!((0.5..0.75).contains(&share.get()), "{}", share.get());
         for _ in 0..100 {
-            share.observe(&waited(2), 0.1);
+            share.observe(false, 0.1);
         }
         assert_eq!(share.get(), 1.0, "it comes back");
     }

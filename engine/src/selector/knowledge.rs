@@ -12,6 +12,8 @@ pub(super) struct Knowledge {
     pub(super) ways: Vec<KnownWay>,
     pub(super) regions: Regions,
     page_bytes: f32,
+    /// CPU time to keep a page as a baseline.
+    keep_ns: f32,
 }
 
 /// What is known of a way for the whole stream.
@@ -37,11 +39,17 @@ pub(super) struct KnownWay {
     suspended_until: u64,
 }
 
-/// Copying a page into the cache of baselines, in nanoseconds a byte: a copy, and most often a page fault on the cache's memory.
-pub(super) const KEEP_NS_PER_BYTE: f32 = 0.6;
+/// Copying a page into the cache of baselines, in nanoseconds a byte, until it was seen.
+const KEEP_NS_PER_BYTE: f32 = 0.25;
+
+/// How fast what was seen of that is followed.
+const FOLLOW: f32 = 0.1;
 
 /// How many pages the means of the whole stream rest on at most.
 const STREAM_PAGES: f32 = 2048.0;
+
+/// So many pages of the stream are enough for their mean to tell something.
+const ENOUGH: f32 = 256.0;
 
 /// How fast the best that a way did somewhere is forgotten, by request.
 const FADE_BEST: f32 = 0.01;
@@ -60,15 +68,21 @@ impl Knowledge {
         let page_bytes = terms.page_bytes();
         let ways: Vec<_> = terms.ways.iter().map(|&way| KnownWay::new(way, terms)).collect();
         let regions = Regions::new(terms.end(), terms.page_size(), terms.region_bytes, ways.len());
-        Self { ways, regions, page_bytes }
+        Self { ways, regions, page_bytes, keep_ns: KEEP_NS_PER_BYTE * page_bytes }
     }
 
     pub(super) fn number_of(&self, way: Way) -> Option<usize> {
         self.ways.iter().position(|known| known.way == way)
     }
 
+    /// CPU time to keep a page as a baseline.
+    pub(super) fn keep_ns(&self) -> f32 {
+        self.keep_ns
+    }
+
     /// Takes in what a request showed.
     pub(super) fn learn(&mut self, number: usize, cost: PageCost, seen: &Observation<'_>) {
+        self.learn_keeping(number, seen);
         self.ways[number].learn(cost, seen);
         for run in seen.data() {
             self.regions.add(self.regions.of(run.first), number, cost, single(run.count.0.into()));
@@ -97,8 +111,18 @@ impl Knowledge {
     fn cpu_ns_of(&self, way: &KnownWay, seen: &Observation<'_>, pages: u32) -> f32 {
         let all = single(seen.cpu.as_secs_f64() * 1e9);
         let kept = if way.keeps_copies && !way.needs_baseline() { seen.kept } else { 0 };
-        let keeping = KEEP_NS_PER_BYTE * self.page_bytes * single(kept.into());
-        (all - keeping).max(all / 4.0) / single(pages.into())
+        (all - self.keep_ns * single(kept.into())).max(all / 4.0) / single(pages.into())
+    }
+
+    /// How much longer a request took whose pages were all kept than those of its way do on average.
+    fn learn_keeping(&mut self, number: usize, seen: &Observation<'_>) {
+        let (way, pages) = (&self.ways[number], seen.data_pages());
+        let tells = way.keeps_copies && !way.needs_baseline() && seen.kept >= pages && way.pages >= ENOUGH;
+        if tells && pages > 0 && pages * 2 > seen.pages() {
+            let all = single(seen.cpu.as_secs_f64() * 1e9) / single(pages.into());
+            let more = (all - way.cost.cpu_ns).clamp(0.0, 4.0 * KEEP_NS_PER_BYTE * self.page_bytes);
+            self.keep_ns += (more - self.keep_ns) * FOLLOW;
+        }
     }
 
     /// What a page of a region is expected to cost by a way: as seen there, or as seen of a way of its family there, or as in the

@@ -25,11 +25,25 @@ pub struct Stretch {
     pub devices: Duration,
 }
 
+impl Stretch {
+    /// Whether the poller mostly waited for the link.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.as_secs_f64() > FULL * self.wall.as_secs_f64()
+    }
+
+    /// Whether the migration thread waited for much of the time, and not for the link.
+    pub(super) fn is_held_up_here(&self) -> bool {
+        let wall = self.wall.as_secs_f64();
+        self.waited.as_secs_f64() > WAITED * wall && self.blocked.as_secs_f64() < FREE * wall
+    }
+}
+
 /// The link's rate, estimated.
 ///
-/// A stretch in which the poller mostly waited for the link shows the link's rate; one in which it did not, only that the
-/// link takes as much. What was seen counts for some seconds: a destination that falls behind looks like a slow link for as
-/// long as it does, and the highest rate of that time is what tells the two apart.
+/// A stretch in which the poller mostly waited for the link, and did so before it too, shows the link's rate: at first, what is
+/// sent only fills buffers. One in which it did not, shows no more than that the link takes as much. What was seen counts for
+/// a second: a destination that falls behind looks like a slow link for as long as it does, and the highest rate of that time is
+/// what tells the two apart.
 #[derive(Clone, Debug)]
 pub(super) struct LinkRate {
     /// What the user allows, bytes a second.
@@ -38,17 +52,38 @@ pub(super) struct LinkRate {
     seen: [Option<f32>; SPANS],
     /// How much of the present span is over.
     passed: Duration,
+    /// Whether the link was full in the stretch before.
+    was_full: bool,
+    /// What it is taken to carry until it is seen full.
+    guess: f32,
 }
 
-const SPANS: usize = 4;
-const SPAN: Duration = Duration::from_millis(500);
+/// What a link is taken to carry at first: 10 Gbit/s. To begin as if it carried anything would fill its buffers, many megabytes,
+/// with pages that are larger than need be, before anything is known of it.
+const GUESS: f32 = 1.25e9;
 
-/// Waiting for so large a share of a stretch is a full link.
+/// A link that was never full carries so many times what it was seen to carry, for all that is known.
+const ROOM: f32 = 2.0;
+
+const SPANS: usize = 4;
+const SPAN: Duration = Duration::from_millis(250);
+
+/// Waiting for so large a share of a stretch is a full link, and for so small a share one that has room.
 const FULL: f64 = 0.5;
+const FREE: f64 = 0.25;
+
+/// So large a share of waiting is more than the queues' ups and downs.
+const WAITED: f64 = 0.3;
 
 impl LinkRate {
     pub(super) fn new(limit: Option<u64>) -> Self {
-        Self { limit: limit.map(|limit| limit as f32), seen: [None; SPANS], passed: Duration::ZERO }
+        Self {
+            limit: limit.map(|limit| limit as f32),
+            seen: [None; SPANS],
+            passed: Duration::ZERO,
+            was_full: false,
+            guess: GUESS,
+        }
     }
 
     pub(super) fn observe(&mut self, stretch: &Stretch) {
@@ -68,20 +103,27 @@ impl LinkRate {
         #[expect(clippy::cast_possible_truncation, reason = "a rate needs no more than seven digits")]
         let rate = (stretch.bytes as f64 / wall) as f32;
         let known = self.seen.iter().flatten().copied().reduce(f32::max);
-        let is_full = stretch.blocked.as_secs_f64() > FULL * wall;
-        if is_full || known.is_some_and(|known| rate > known) {
+        let was_full = std::mem::replace(&mut self.was_full, stretch.is_blocked());
+        let shows_rate = was_full && stretch.is_blocked();
+        // A burst into empty buffers is no more than that.
+        let shows_more = was_full == stretch.is_blocked() && known.is_some_and(|known| rate > known);
+        if !stretch.is_blocked() {
+            self.guess = self.guess.max(ROOM * rate);
+        }
+        if shows_rate || shows_more {
             self.seen[0] = Some(self.seen[0].unwrap_or(0.0).max(rate));
         }
     }
 
-    /// Nanoseconds of the link that a byte takes; 0 as long as it was never seen full.
+    /// Nanoseconds of the link that a byte takes.
     pub(super) fn ns_per_byte(&self) -> f32 {
         let seen = self.seen.iter().flatten().copied().reduce(f32::max);
         let rate = match (seen, self.limit) {
-            (Some(seen), Some(limit)) => Some(seen.min(limit)),
-            (seen, limit) => seen.or(limit),
+            (Some(seen), Some(limit)) => seen.min(limit),
+            (None, Some(limit)) => limit,
+            (seen, None) => seen.unwrap_or(self.guess),
         };
-        rate.map_or(0.0, |rate| 1e9 / rate.max(1.0))
+        1e9 / rate.max(1.0)
     }
 }
 
@@ -99,10 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_never_was_full_costs_nothing_and_one_that_was_has_its_rate() {
+    fn a_link_that_never_was_full_has_room_and_one_that_was_has_its_rate() {
         let mut link = LinkRate::new(None);
         link.observe(&stretch(2, 2_500_000));
-        assert_eq!(link.ns_per_byte(), 0.0);
+        assert_eq!(rate(&link), GUESS);
+        link.observe(&stretch(2, 25_000_000));
+        assert!((rate(&link) - 2.5e9).abs() < 1e3, "{}", rate(&link));
+        link.observe(&stretch(18, 90_000_000));
+        assert!((rate(&link) - 2.5e9).abs() < 1e3, "buffers were filled: {}", rate(&link));
         link.observe(&stretch(18, 2_500_000));
         assert!((rate(&link) - 125e6).abs() < 100.0, "{}", rate(&link));
     }
@@ -110,7 +156,7 @@ mod tests {
     #[test]
     fn a_destination_that_falls_behind_for_a_while_is_no_slow_link() {
         let mut link = LinkRate::new(None);
-        link.observe(&stretch(18, 2_500_000));
+        (0..2).for_each(|_| link.observe(&stretch(18, 2_500_000)));
         for _ in 0..20 {
             link.observe(&stretch(19, 200_000));
         }
@@ -118,10 +164,10 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_became_slow_is_believed_after_two_seconds() {
+    fn a_link_that_became_slow_is_believed_after_a_second() {
         let mut link = LinkRate::new(None);
-        link.observe(&stretch(18, 2_500_000));
-        for _ in 0..130 {
+        (0..2).for_each(|_| link.observe(&stretch(18, 2_500_000)));
+        for _ in 0..70 {
             link.observe(&stretch(19, 200_000));
         }
         assert!((rate(&link) - 10e6).abs() < 100.0, "{}", rate(&link));
@@ -131,7 +177,7 @@ mod tests {
     fn a_limit_is_the_rate_until_the_link_turns_out_to_be_slower() {
         let mut link = LinkRate::new(Some(50_000_000));
         assert_eq!(rate(&link), 50e6);
-        link.observe(&stretch(18, 200_000));
+        (0..2).for_each(|_| link.observe(&stretch(18, 200_000)));
         assert!((rate(&link) - 10e6).abs() < 100.0, "{}", rate(&link));
     }
 }

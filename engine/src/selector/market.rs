@@ -18,7 +18,9 @@ pub(super) struct Market {
     prices: Prices,
     link: LinkRate,
     poller: PollerCost,
-    share: CpuShare,
+    /// How much of its CPUs each end gets.
+    source_share: CpuShare,
+    destination_share: CpuShare,
     destination: Destination,
     /// What was decoded since the last stretch, in nanoseconds of the destination.
     decoding_ns: f32,
@@ -47,7 +49,8 @@ impl Market {
             prices: Prices::new(Resource::count(terms.lanes.len())),
             link: LinkRate::new(terms.max_bytes_per_s),
             poller: PollerCost::new(),
-            share: CpuShare::new(),
+            source_share: CpuShare::new(),
+            destination_share: CpuShare::new(),
             destination: Destination::new(terms.destination_workers, terms.page_bytes()),
             decoding_ns: 0.0,
             cpus: single(terms.cpus.max(0.01)),
@@ -108,7 +111,8 @@ impl Market {
         self.link.observe(stretch);
         self.poller.observe(stretch);
         let busiest = self.busiest(stretch);
-        self.share.observe(stretch, busiest);
+        self.source_share.observe(stretch.is_held_up_here(), busiest);
+        self.destination_share.observe(stretch.is_blocked(), busiest);
         self.decoding_ns = 0.0;
     }
 
@@ -140,14 +144,14 @@ impl Market {
             ns(stretch.cpu) / self.cores(),
             ns(stretch.poller_cpu),
             ns(stretch.devices),
-            self.decoding_ns / self.share.get(),
+            self.decoding_ns / self.destination_share.get(),
         ];
         uses.into_iter().fold(0.0, f32::max) / ns(stretch.wall).max(1.0)
     }
 
     /// How many CPUs the sender has.
     fn cores(&self) -> f32 {
-        self.cpus * self.share.get()
+        self.cpus * self.source_share.get()
     }
 
     /// The poller's time for a page of so many bytes.
@@ -157,6 +161,6 @@ impl Market {
 
     /// Nanoseconds of the destination that a page takes.
     fn decode_ns(&self, method: Method) -> f32 {
-        self.destination.page_ns(method) / self.share.get()
+        self.destination.page_ns(method) / self.destination_share.get()
     }
 }
