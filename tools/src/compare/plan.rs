@@ -167,7 +167,7 @@ fn config(
     rows: &[Row],
 ) -> Value {
     json!({
-        "link_bytes_per_s": args.link,
+        "max_bandwidth": args.link,
         "cpus": cpus.used,
         "devices": args.devices,
         "cpu_budget": args.cpu_budget.map(|budget| budget.0),

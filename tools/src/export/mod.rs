@@ -75,9 +75,11 @@ fn write_file(report: &dyn Printed, path: &Path, format: Format) -> io::Result<(
 /// A figure with so many digits behind the point, thousands apart; a dash for one that does not exist.
 pub(crate) fn figure(value: Option<f64>, digits: usize) -> String {
     let Some(value) = value.filter(|value| value.is_finite()) else { return "-".to_owned() };
-    let text = format!("{value:.digits$}");
+    let text = format!("{:.digits$}", value.abs());
     let (whole, fraction) = text.split_once('.').map_or((&*text, None), |(whole, rest)| (whole, Some(rest)));
-    let mut grouped = group(whole);
+    // What rounds to nothing has no sign.
+    let negative = value < 0.0 && text.contains(|digit: char| ('1'..='9').contains(&digit));
+    let mut grouped = format!("{}{}", if negative { "-" } else { "" }, group(whole));
     if let Some(fraction) = fraction {
         grouped.push('.');
         grouped.push_str(fraction);
@@ -97,6 +99,8 @@ mod tests {
             (Some(1_234_567.0), 0, "1,234,567"),
             (Some(1234.567), 2, "1,234.57"),
             (Some(12.0), 1, "12.0"),
+            (Some(-123.4), 0, "-123"),
+            (Some(-0.4), 0, "0"),
             (None, 2, "-"),
             (Some(f64::INFINITY), 2, "-"),
         ] {
