@@ -8,7 +8,6 @@ mod args;
 mod doubts;
 mod figures;
 mod guest;
-mod large;
 mod measured;
 mod modelled;
 mod plan;

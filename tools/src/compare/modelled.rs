@@ -5,7 +5,6 @@ use std::time::Duration;
 use pageferry_accel::method::Method;
 
 use super::figures::Prediction;
-use super::large::enlarged;
 use super::trace::Trace;
 use crate::page_costs::PageCosts;
 use crate::profile::Profile;
@@ -76,9 +75,10 @@ impl Means {
 }
 
 impl GuestCosts {
-    /// Of a guest whose pages cost so much in so many rounds, repeated until it has `pages` pages.
+    /// Of a guest whose pages cost so much in so many rounds, repeated as often as `pages` pages have room for.
     pub(crate) fn new(measured: PageCosts, rounds: u32, pages: u32) -> Self {
-        Self { large: enlarged(&measured, pages), measured, rounds }
+        let times = pages / measured.pages().max(1);
+        Self { large: measured.clone().repeated(times), measured, rounds }
     }
 }
 

@@ -60,7 +60,7 @@ pub(crate) const DEFAULT_CPUS: usize = 16;
 
 const GBIT: u64 = 1_000_000_000 / 8;
 
-/// How large a guest may be: its pages' costs take memory, 70 bytes a page.
+/// How large a guest may be: a simulation takes every page in turn.
 const MEMORY: RangeInclusive<ByteSize> = ByteSize(1 << 20)..=ByteSize(256 << 30);
 
 /// What a page of 4 KiB is on the wire that is sent as it is: 8 bytes of tables in a frame of 63 pages come with it.

@@ -63,6 +63,9 @@ fn the_json_has_a_row_a_way_for_every_guest_and_only_what_ran_is_measured() {
         assert_eq!(rows[..4], ["no compression", &*zlib, "zstd", "xbzrle"]);
         assert_eq!(rows[4..], ["QAT", "qat-4xxx", "IAA", "DSA"]);
     }
+    assert_eq!(comparison["config"]["cpus"], cores().min(16));
+    let said = comparison["warnings"].to_string();
+    assert_eq!(said.contains("CPUs, not 16"), cores() < 16, "{said}");
     let list = run(&["list", "--format", "json"]).json();
     let has = |device: &str| {
         list["accelerators"]
@@ -79,34 +82,26 @@ fn the_json_has_a_row_a_way_for_every_guest_and_only_what_ran_is_measured() {
     }
 }
 
-#[test]
-fn nothing_is_measured_where_that_was_asked_for_or_cannot_be() {
-    let more = (cores() + 1).to_string();
-    for arguments in
-        [&["--modelled-only"][..], &["--cpus", &more, "--workload", "kv"], &["--cpu-budget", "0.5"]]
-    {
-        let comparison = compare(arguments);
-        for (row, figure, origin) in origins(&comparison) {
-            assert_eq!(origin, "modelled", "{figure} of {row} with {arguments:?}");
-        }
+fn is_all_modelled(comparison: &Value) {
+    for (row, figure, origin) in origins(comparison) {
+        assert_eq!(origin, "modelled", "{figure} of {row}: {}", comparison["config"]);
     }
 }
 
 #[test]
-fn the_number_of_cpus_is_that_of_the_machine_or_said_to_be_modelled() {
-    let said = |comparison: &Value| comparison["warnings"].to_string();
-    let default = compare(&["--workload", "ones", "--modelled-only"]);
-    assert_eq!(default["config"]["cpus"], cores().min(16));
-    assert_eq!(said(&default).contains("CPUs, not 16"), cores() < 16, "{default}");
+fn more_cpus_than_the_machine_has_are_modelled_and_said_to_be() {
     let more = (cores() + 3).to_string();
     let many = compare(&["--workload", "ones", "--cpus", &more]);
-    assert!(said(&many).contains(&format!("what {more} would do is modelled")), "{many}");
+    is_all_modelled(&many);
+    let said = many["warnings"].to_string();
+    assert!(said.contains(&format!("what {more} would do is modelled")), "{many}");
     assert!(many.to_string().contains(&format!("zlib level 1 on {more} CPUs")), "{many}");
 }
 
 #[test]
 fn what_was_published_stands_beside_with_a_reason_wherever_the_model_differs() {
     let comparison = compare(&["--modelled-only"]);
+    is_all_modelled(&comparison);
     let claims = list(&comparison, "published");
     assert_eq!(claims.len(), 5, "{comparison}");
     for claim in claims {
@@ -138,8 +133,10 @@ fn snapshots_of_the_user_are_guests_and_a_single_image_has_no_deltas() {
 
 #[test]
 fn profiles_and_their_number_are_rows() {
-    let arguments = ["--workload", "ones", "--modelled-only", "--devices", "3"];
+    // Under a budget nothing is measured.
+    let arguments = ["--workload", "ones", "--cpu-budget", "0.5", "--devices", "3"];
     let comparison = compare(&[&arguments[..], &["--profile", "qat-4xxx", "--profile", "dsa-full"]].concat());
+    is_all_modelled(&comparison);
     let rows = list(&comparison["workloads"][0], "rows");
     assert_eq!((rows.len(), &rows[4]["name"], &rows[5]["name"]), (6, &"QAT".into(), &"DSA".into()));
     assert!(rows[4]["description"].as_str().unwrap().starts_with("3 × "), "{comparison}");
@@ -172,7 +169,9 @@ fn comparisons_that_mean_nothing_are_wrong_usage() {
 
 #[test]
 fn every_format_marks_what_is_modelled() {
-    let formatted = |format: &str| {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let formatted = |format: &str, export: &str| {
         let base = [
             "compare",
             "--quick",
@@ -184,16 +183,17 @@ fn every_format_marks_what_is_modelled() {
             "--workload",
             "ones",
         ];
-        let ended = run(&[&base[..], &["--format", format]].concat());
+        let ended = run(&[&base[..], &["--format", format, "--export", &file(export)]].concat());
         assert!(ended.code == Some(0) && ended.stderr.is_empty(), "{ended:?}");
-        ended.stdout
+        let exported = std::fs::read_to_string(file(export)).unwrap();
+        [ended.stdout, exported]
     };
-    let csv = formatted("csv");
+    let [table, csv] = formatted("table", "a.csv");
     assert!(csv.starts_with("workload,row,description,pages_per_s,pages_per_s_provenance,"), "{csv}");
     assert_eq!(csv.lines().count(), 9, "{csv}");
     assert!(csv.lines().skip(1).all(|line| line.matches("modelled").count() == 7), "{csv}");
-    for format in ["table", "markdown"] {
-        let text = formatted(format);
+    let [markdown, _] = formatted("markdown", "a.json");
+    for text in [table, markdown] {
         let row = text.lines().find(|line| line.trim_start_matches(['|', ' ']).starts_with("no compression"));
         assert!(row.is_some_and(|row| row.matches('~').count() >= 4), "{text}");
         assert!(text.contains("~ is modelled") && text.contains("KVM Forum 2020"), "{text}");
