@@ -27,13 +27,19 @@ use report::{Measured, SweepReport};
 pub(crate) fn sweep(plan: &SweepPlan) -> Result<(), Error> {
     enough_queues(&plan.points)?;
     let mut points = Vec::new();
-    let mut warnings = Vec::new();
-    let measured = measure(plan, &mut points, &mut warnings);
+    let mut said = Vec::new();
+    let neighbours = Neighbours::watch();
+    let measured = measure(plan, &mut points, &mut said);
+    if let Some(point) = plan.points.first() {
+        // What others did is said of all points together.
+        said.extend(warnings::after(&point.plan.transfer, &[], neighbours.cpus()));
+    }
     if points.is_empty() {
         return measured;
     }
     let config = plan.config.clone();
-    let report = SweepReport { schema: SCHEMA, kind: "sweep", host: Host::this(), config, points, warnings };
+    let report =
+        SweepReport { schema: SCHEMA, kind: "sweep", host: Host::this(), config, points, warnings: said };
     let delivered = export::deliver(&report, &plan.output);
     measured.and(delivered)
 }
@@ -45,14 +51,10 @@ fn measure(plan: &SweepPlan, points: &mut Vec<Measured>, warnings: &mut Vec<Stri
         let label = format!("point {} of {}, {}: ", number + 1, plan.points.len(), point.settings);
         let (transfer, methods) = (&point.plan.transfer, &point.plan.methods);
         let mut outcomes = Vec::new();
-        let neighbours = Neighbours::watch();
         let measured = run::measure(&point.plan, &label, &progress, &mut outcomes);
-        let said = warnings::before(transfer, methods).into_iter().chain(warnings::after(
-            transfer,
-            &outcomes,
-            neighbours.cpus(),
-        ));
-        said.for_each(|words| add(warnings, words));
+        let before = warnings::before(transfer, methods).into_iter();
+        let after = warnings::after(transfer, &outcomes, None);
+        before.chain(after).for_each(|words| add(warnings, words));
         points.extend(outcomes.into_iter().map(|result| Measured { settings: point.settings, result }));
         measured?;
     }
