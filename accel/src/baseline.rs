@@ -143,16 +143,32 @@ const NONE: u32 = u32::MAX;
 const ZERO: u32 = u32::MAX - 1;
 
 impl BaselineCache {
-    /// A cache for the pages of `ram` that holds at most `bytes` of them.
+    /// A cache for the pages of `ram` that holds at most `bytes` of them, where every device reaches them.
     ///
     /// # Errors
     /// If so much memory cannot be mapped. It is allocated as it is used.
     pub fn new(ram: &GuestRam, bytes: usize) -> io::Result<Self> {
+        Self::in_arena(Arena::new, ram, bytes)
+    }
+
+    /// The same for accelerators that work on private copies alone.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn private(ram: &GuestRam, bytes: usize) -> io::Result<Self> {
+        Self::in_arena(Arena::private, ram, bytes)
+    }
+
+    fn in_arena(
+        arena: fn(usize, usize) -> io::Result<Arena>,
+        ram: &GuestRam,
+        bytes: usize,
+    ) -> io::Result<Self> {
         let pages = usize::try_from(ram.pages()).unwrap_or(usize::MAX);
         let count = (bytes >> ram.page_size().shift()).min(pages).min(ZERO as usize);
         let free = (0..u32::try_from(count).unwrap_or(ZERO)).rev();
         let page_bytes = ram.page_size().bytes();
-        let arena = Arena::new(count, page_bytes)?;
+        let arena = arena(count, page_bytes)?;
         let slot = || Slot { page: None, used: false, bytes: arena.take(page_bytes) };
         Ok(Self {
             free: free.collect(),

@@ -23,52 +23,63 @@ pub struct Named {
 /// Rounds of each workload.
 const ROUNDS: u32 = 6;
 
-/// All inputs: the images, if there are any; the built-in workloads; some of them side by side in one guest; and guests whose
-/// memory changes over time. Workloads have so many bytes.
+/// The inputs that there are, by the names that the table has.
+pub const INPUTS: [&str; 9] = [
+    "redis",
+    "ones",
+    "sequence",
+    "random",
+    "counters in noise",
+    "kv",
+    "mixed",
+    "four guests in one",
+    "five phases",
+];
+
+/// The input of that name, measured: images of a guest, of which four lie in a larger one; a built-in workload; several of them
+/// side by side in one guest; or one whose memory changes over time. Workloads have so many bytes. None if it is the images',
+/// and there are none.
 ///
 /// # Errors
-/// [`MeasureError`] if one cannot be measured.
-pub fn inputs(images: Vec<PathBuf>, bytes: u64) -> Result<Vec<Named>, MeasureError> {
-    let mut all = Vec::new();
-    let mut add = |name: &str, changes, costs| all.push(Named { name: name.to_owned(), changes, costs });
-    let has_images = !images.is_empty();
-    if has_images {
-        add("redis", false, of_images(images, &METHODS)?);
-    }
-    let workload = |name, bytes, dirty_percent, change_bytes| {
-        of_workload(Writer { name, bytes, dirty_percent, change_bytes }, ROUNDS, &METHODS)
+/// [`MeasureError`] if it cannot be measured.
+pub fn input(name: &str, images: &[PathBuf], bytes: u64) -> Result<Option<Named>, MeasureError> {
+    let workload = |name, bytes, change_bytes| {
+        of_workload(Writer { name, bytes, dirty_percent: 50, change_bytes }, ROUNDS, &METHODS)
     };
-    let (half, third) = (bytes / 2, bytes / 4);
-    let ones = workload("ones", bytes, 50, 4096)?;
-    let sequence = workload("sequence", bytes, 50, 4096)?;
-    let random = workload("random", bytes, 50, 4096)?;
-    let counters = workload("random", bytes, 50, 64)?;
-    let kv = workload("kv", bytes, 50, 1024)?;
-    let mixed = workload("mixed", bytes, 50, 256)?;
-    let corner = |name, change| workload(name, third, 50, change);
-    let beside_each_other = beside(&[
-        &corner("kv", 1024)?,
-        &corner("random", 64)?,
-        &corner("mixed", 256)?,
-        &corner("random", 4096)?,
-    ]);
-    let halves = beside(&[&workload("random", half, 50, 4096)?, &workload("sequence", half, 50, 64)?]);
-    let phases = after(&[&counters, &sequence, &random, &kv, &ones]);
-    add("ones", false, ones);
-    add("sequence", false, sequence);
-    add("random", false, random);
-    add("counters in noise", false, counters);
-    add("kv", false, kv);
-    add("mixed", false, mixed);
-    add("four guests in one", false, beside_each_other);
-    add("two guests in one", false, halves);
-    add("five phases", true, phases);
-    Ok(all)
+    let quarter = |name, change| workload(name, bytes / 4, change);
+    let costs = match name {
+        "redis" if images.is_empty() => return Ok(None),
+        "redis" => of_images(images.to_vec(), &METHODS)?.repeated(8),
+        "counters in noise" => workload("random", bytes, 64)?,
+        "kv" => workload("kv", bytes, 1024)?,
+        "mixed" => workload("mixed", bytes, 256)?,
+        "four guests in one" => {
+            let parts = [("kv", 1024), ("random", 64), ("mixed", 256), ("random", 4096)];
+            beside(
+                &parts
+                    .map(|(name, change)| quarter(name, change))
+                    .into_iter()
+                    .collect::<Result<Vec<_>, _>>()?,
+            )
+        }
+        "five phases" => {
+            let parts = [("random", 64), ("sequence", 4096), ("random", 4096), ("kv", 1024), ("ones", 4096)];
+            after(
+                &parts
+                    .map(|(name, change)| workload(name, bytes, change))
+                    .into_iter()
+                    .collect::<Result<Vec<_>, _>>()?,
+            )
+        }
+        other => workload(other, bytes, 4096)?,
+    };
+    let costs = if name == "redis" { costs } else { costs.repeated(4) };
+    Ok(Some(Named { name: name.to_owned(), changes: name == "five phases", costs }))
 }
 
 /// One guest whose memory is that of several, one behind the other.
 #[must_use]
-pub fn beside(parts: &[&PageCosts]) -> PageCosts {
+pub fn beside(parts: &[PageCosts]) -> PageCosts {
     let rounds = parts.iter().map(|part| part.rounds().len()).min().unwrap_or(0);
     let rounds = (0..).take(rounds).map(|round: u32| {
         let (mut dirty, mut zero, mut first) = (Vec::new(), Vec::new(), 0);
@@ -80,7 +91,7 @@ pub fn beside(parts: &[&PageCosts]) -> PageCosts {
         }
         let mut whole = RoundCosts::new(first, dirty, zero);
         for method in METHODS {
-            let of_part = |part: &&PageCosts| part.round(round).of(method).to_vec();
+            let of_part = |part: &PageCosts| part.round(round).of(method).to_vec();
             let costs: Vec<Cost> = parts.iter().flat_map(of_part).collect();
             if !costs.is_empty() {
                 whole.set(method, costs);
@@ -88,12 +99,12 @@ pub fn beside(parts: &[&PageCosts]) -> PageCosts {
         }
         whole
     });
-    like(parts[0], rounds.collect())
+    like(&parts[0], rounds.collect())
 }
 
 /// One guest that is first one, then the next: when it changes, all of its memory does.
 #[must_use]
-pub fn after(phases: &[&PageCosts]) -> PageCosts {
+pub fn after(phases: &[PageCosts]) -> PageCosts {
     let rounds = phases.iter().enumerate().flat_map(|(phase, costs)| {
         costs.rounds().iter().enumerate().map(move |(round, known)| {
             let mut known = known.clone();
@@ -106,7 +117,7 @@ pub fn after(phases: &[&PageCosts]) -> PageCosts {
             known
         })
     });
-    like(phases[0], rounds.collect())
+    like(&phases[0], rounds.collect())
 }
 
 fn like(one: &PageCosts, rounds: Vec<RoundCosts>) -> PageCosts {

@@ -9,7 +9,7 @@ mod oracle;
 mod table;
 
 pub use case::{Case, Outcome, Race, race};
-pub use input::{Named, after, beside, inputs};
+pub use input::{INPUTS, Named, after, beside, input};
 pub use oracle::shortest;
 pub use table::table;
 

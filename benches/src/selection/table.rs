@@ -6,7 +6,7 @@ use super::{Named, Race};
 
 /// A row for every race, and what is to be said of all of them.
 #[must_use]
-pub fn table(races: &[(&Named, Vec<Race>)]) -> String {
+pub fn table(races: &[(Named, Vec<Race>)]) -> String {
     let mut text = String::from(
         "| input | Gbit/s | CPUs | best fixed | pages/s | selector, pages/s | against it | regret | changes/s | probes |\n\
          |---|---:|---:|---|---:|---:|---:|---:|---:|---:|\n",
@@ -36,8 +36,8 @@ pub fn table(races: &[(&Named, Vec<Race>)]) -> String {
     text
 }
 
-fn summary(races: &[(&Named, Vec<Race>)], text: &mut String) {
-    let all = || races.iter().flat_map(|(input, races)| races.iter().map(move |race| (*input, race)));
+fn summary(races: &[(Named, Vec<Race>)], text: &mut String) {
+    let all = || races.iter().flat_map(|(input, races)| races.iter().map(move |race| (input, race)));
     let gain = |race: &Race| 100.0 * race.gain();
     if let Some((input, worst)) = all().min_by(|one, other| one.1.gain().total_cmp(&other.1.gain())) {
         let _ = writeln!(

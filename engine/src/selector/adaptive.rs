@@ -24,7 +24,7 @@ pub struct Adaptive {
     market: Market,
     probes: Probes,
     counts: SelectorCounts,
-    /// How likely a page that is sent now is sent again.
+    /// How often a page that is sent now is expected to be sent again.
     again: f32,
     /// What a page costs by each way, for the pages that are being decided on; infinite for a way that they cannot go.
     costs: Vec<f32>,
@@ -47,9 +47,9 @@ const LOOK_EVERY: u16 = 32;
 /// Pages must become smaller than this share of what they were.
 const WORTHWHILE: f32 = 0.97;
 
-/// How likely a page is sent again, at the least and at the most.
-const LEAST_AGAIN: f32 = 0.1;
-const MOST_AGAIN: f32 = 0.9;
+/// How likely a page is sent once more, at the least and at the most.
+const LEAST_LIKELY: f32 = 0.1;
+const MOST_LIKELY: f32 = 0.8;
 
 impl Adaptive {
     /// A selector on these terms. Says so to `tracer`, which is handed everything that follows too.
@@ -64,7 +64,7 @@ impl Adaptive {
             market: Market::new(&terms, &knowledge.ways),
             probes: Probes::new(ways, terms.max_pages),
             counts: SelectorCounts::default(),
-            again: LEAST_AGAIN,
+            again: LEAST_LIKELY,
             costs: vec![0.0; ways],
             knowledge,
             tracer,
@@ -98,7 +98,9 @@ impl Adaptive {
     pub fn begin_round(&mut self, dirty: u64, pages: u64) {
         self.tell(|| Event::Round { dirty, pages });
         let share = single(dirty as f64) / single(pages.max(1) as f64);
-        self.again = (1.0 - share).clamp(LEAST_AGAIN, MOST_AGAIN);
+        let likely = (1.0 - share).clamp(LEAST_LIKELY, MOST_LIKELY);
+        // Each time it is as likely as before.
+        self.again = likely / (1.0 - likely);
     }
 
     /// Which way a piece goes.
@@ -112,7 +114,7 @@ impl Adaptive {
         let (number, reason, keep) = self.consider_baselines(region, number, reason);
         self.tell(|| Event::Decided(self.decision(region, piece, state, number, reason, keep)));
         self.settle_on(region, number, reason);
-        self.use_up(region, number, piece);
+        self.use_up(region, number, piece, keep);
         Choice { number, way: self.knowledge.ways[number].way, keep_baselines: keep }
     }
 
@@ -187,7 +189,7 @@ impl Adaptive {
         }
         let limit = WORTHWHILE * terms.page_bytes();
         for number in (0..costs.len()).filter(|&number| !is_plain(number)) {
-            let was_seen = knowledge.relative(region, knowledge.ways[number].family).is_some();
+            let was_seen = knowledge.was_seen(region, knowledge.ways[number].family);
             if was_seen && knowledge.expected(region, number).bytes > limit {
                 costs[number] = f32::INFINITY;
             }
@@ -198,10 +200,10 @@ impl Adaptive {
         let best = cheapest(&self.costs);
         let pages = single(piece.pages.into());
         self.probes.earn(pages * self.costs[best]);
-        // Bytes that are sent as they are need no finding out.
-        let is_exact = |way: usize| self.knowledge.ways[way].family == Family::Plain;
+        // How many bytes they are that are sent as they are need no finding out.
+        let is_known = |way: usize| self.knowledge.ways[way].family == Family::Plain;
         let decision = self.counts.decisions;
-        if let Some(probe) = self.probes.due(decision, &self.costs, best, is_exact, piece.pages) {
+        if let Some(probe) = self.probes.due(decision, &self.costs, best, is_known, piece.pages) {
             return (probe, Reason::Probe);
         }
         let state = self.knowledge.regions.state(region);
@@ -271,7 +273,8 @@ impl Adaptive {
         }
     }
 
-    /// What a page costs less the next time if its bytes are kept now, less what keeping them costs; if that is a gain.
+    /// What a page costs less whenever it is sent again if its bytes are kept now, less what keeping them costs; if that is a gain.
+    /// From then on its baseline costs nothing more: a difference that is sent brings it up to date.
     fn gain_of_baselines(&self, region: usize, number: usize) -> Option<f32> {
         let is_usable = |&other: &usize| {
             let way = &self.knowledge.ways[other];
@@ -313,9 +316,12 @@ impl Adaptive {
         }
     }
 
-    fn use_up(&mut self, region: usize, number: usize, piece: Piece) {
+    fn use_up(&mut self, region: usize, number: usize, piece: Piece, keep: bool) {
         let Self { knowledge, market, .. } = self;
-        let cost = knowledge.expected(region, number);
+        let mut cost = knowledge.expected(region, number);
+        if keep && !knowledge.ways[number].needs_baseline() {
+            cost.cpu_ns += knowledge.keep_ns();
+        }
         if market.use_up(&knowledge.ways[number], cost, single(piece.pages.into())) {
             market.set_tariffs(&knowledge.ways);
         }

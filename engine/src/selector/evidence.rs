@@ -7,9 +7,11 @@ use super::way::PageCost;
 /// What was seen of one way in one region.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Evidence {
-    pub(super) cost: PageCost,
+    cost: PageCost,
     /// How many pages it rests on, the older the less.
     pages: f32,
+    /// In which age of the guest it was seen.
+    age: u32,
 }
 
 /// What was seen and decided in one region.
@@ -23,6 +25,8 @@ pub(super) struct RegionState {
     pub(super) unseen: u16,
     /// How many changes of way there were of late.
     pub(super) restless: f32,
+    /// In which age of the guest that is.
+    age: u32,
 }
 
 /// A table of all regions, by all ways.
@@ -32,6 +36,10 @@ pub(super) struct Regions {
     ways: usize,
     states: Vec<RegionState>,
     evidence: Vec<Evidence>,
+    /// A new age begins when much of the guest is not any more what it was: what is older is not believed in.
+    age: u32,
+    /// Which share of the latest requests was a surprise.
+    surprise: f32,
 }
 
 /// So many pages are enough to believe what they show.
@@ -43,27 +51,37 @@ const MOST: f32 = 256.0;
 /// What a visit leaves of the evidence: half in 34 visits.
 const FADE: f32 = 0.98;
 
+/// How fast the share of surprises follows, and above which a new age has begun.
+const SURPRISE_FOLLOWS: f32 = 0.06;
+const SURPRISED: f32 = 0.5;
+
 /// A page that takes so many times what was expected is no noise: the content has changed.
 const SUDDEN: f32 = 1.3;
 
 impl Evidence {
-    /// What the pages cost when they were last seen, if ever.
-    pub(super) fn cost(&self) -> Option<PageCost> {
-        (self.pages > 0.0).then_some(self.cost)
+    /// What the pages cost when they were last seen; nothing if they never were.
+    pub(super) fn cost(&self) -> PageCost {
+        self.cost
     }
 
-    /// Whether that is not long ago, and of more than a few pages.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.pages >= ENOUGH
+    /// Whether that is of more than a few pages, not long ago, and of this age.
+    pub(super) fn is_fresh(&self, age: u32) -> bool {
+        self.pages >= ENOUGH && self.age == age
     }
 
-    pub(super) fn add(&mut self, seen: PageCost, pages: f32) {
-        let is_sudden = self.pages > 0.0 && seen.bytes > SUDDEN * self.cost.bytes;
+    /// How many pages it rests on, the older the less.
+    pub(super) fn pages(&self) -> f32 {
+        self.pages
+    }
+
+    pub(super) fn add(&mut self, seen: PageCost, pages: f32, age: u32) {
+        let is_sudden = self.age != age || seen.bytes > SUDDEN * self.cost.bytes;
         let kept = if is_sudden { 0.0 } else { self.pages };
         let share = pages / (kept + pages);
         self.cost.bytes += (seen.bytes - self.cost.bytes) * share;
         self.cost.cpu_ns += (seen.cpu_ns - self.cost.cpu_ns) * share;
         self.pages = (kept + pages).min(MOST);
+        self.age = age;
     }
 
     fn fade(&mut self) {
@@ -76,8 +94,9 @@ impl Regions {
     pub(super) fn new(end: PageIndex, page_size: PageSize, bytes: u64, ways: usize) -> Self {
         let shift = bytes.max(1).ilog2().saturating_sub(page_size.shift().into());
         let count = usize::try_from((end.0 >> shift) + 1).unwrap_or(usize::MAX);
-        let state = RegionState { way: None, stayed: 0, unseen: u16::MAX, restless: 0.0 };
-        Self { shift, ways, states: vec![state; count], evidence: vec![Evidence::default(); count * ways] }
+        let state = RegionState { way: None, stayed: 0, unseen: u16::MAX, restless: 0.0, age: 0 };
+        let (states, evidence) = (vec![state; count], vec![Evidence::default(); count * ways]);
+        Self { shift, ways, states, evidence, age: 0, surprise: 0.0 }
     }
 
     /// The region in which a page lies; the last one for pages behind the end.
@@ -98,7 +117,21 @@ impl Regions {
     }
 
     pub(super) fn add(&mut self, region: usize, way: usize, seen: PageCost, pages: f32) {
-        self.evidence[region * self.ways + way].add(seen, pages);
+        self.evidence[region * self.ways + way].add(seen, pages, self.age);
+    }
+
+    pub(super) fn age(&self) -> u32 {
+        self.age
+    }
+
+    /// A request took so many times the bytes that its region let expect.
+    pub(super) fn compare(&mut self, ratio: f32) {
+        let is_surprise = !(1.0 / SUDDEN..=SUDDEN).contains(&ratio);
+        self.surprise += (f32::from(u8::from(is_surprise)) - self.surprise) * SURPRISE_FOLLOWS;
+        if self.surprise > SURPRISED {
+            self.age += 1;
+            self.surprise = 0.0;
+        }
     }
 
     /// A decision is taken in the region: what is known of it is that much older.
@@ -107,6 +140,9 @@ impl Regions {
         state.stayed = state.stayed.saturating_add(1);
         state.unseen = state.unseen.saturating_add(1);
         state.restless *= FADE;
+        if state.age != self.age {
+            (state.age, state.unseen, state.restless) = (self.age, u16::MAX, 0.0);
+        }
         let range = region * self.ways..(region + 1) * self.ways;
         self.evidence[range].iter_mut().for_each(Evidence::fade);
     }
@@ -123,12 +159,12 @@ mod tests {
     #[test]
     fn a_mean_follows_and_a_sudden_change_is_believed_at_once() {
         let mut evidence = Evidence::default();
-        assert!(evidence.cost().is_none());
-        evidence.add(cost(1000.0), 63.0);
-        evidence.add(cost(1200.0), 63.0);
-        assert_eq!(evidence.cost(), Some(PageCost { bytes: 1100.0, cpu_ns: 100.0 }));
-        evidence.add(cost(4096.0), 10.0);
-        assert_eq!(evidence.cost(), Some(PageCost { bytes: 4096.0, cpu_ns: 100.0 }));
+        assert!(!evidence.is_fresh(0) && evidence.pages() == 0.0);
+        evidence.add(cost(1000.0), 63.0, 0);
+        evidence.add(cost(1200.0), 63.0, 0);
+        assert_eq!(evidence.cost(), PageCost { bytes: 1100.0, cpu_ns: 100.0 });
+        evidence.add(cost(4096.0), 10.0, 0);
+        assert_eq!(evidence.cost(), PageCost { bytes: 4096.0, cpu_ns: 100.0 });
     }
 
     #[test]
@@ -137,13 +173,26 @@ mod tests {
         assert_eq!((regions.of(PageIndex(512)), regions.of(PageIndex(u64::MAX))), (1, 2));
         regions.add(1, 0, cost(10.0), 63.0);
         for visit in 0..1000 {
-            if !regions.evidence(1)[0].is_fresh() {
+            if !regions.evidence(1)[0].is_fresh(0) {
                 assert!((50..200).contains(&visit), "after {visit} visits");
-                assert_eq!(regions.evidence(1)[0].cost(), Some(cost(10.0)), "better than nothing");
+                assert_eq!(regions.evidence(1)[0].cost(), cost(10.0), "better than nothing");
                 return;
             }
             regions.visit(1);
         }
         panic!("never");
+    }
+
+    #[test]
+    fn a_guest_that_turns_into_another_one_begins_a_new_age() {
+        let mut regions = Regions::new(PageIndex(1024), PageSize::Kib4, 2 << 20, 1);
+        regions.add(0, 0, cost(100.0), 63.0);
+        (0..1000).for_each(|number| regions.compare(if number % 4 == 0 { 40.0 } else { 1.1 }));
+        assert!(regions.evidence(0)[0].is_fresh(regions.age()), "single regions change all the time");
+        (0..20).for_each(|_| regions.compare(40.0));
+        assert!(!regions.evidence(0)[0].is_fresh(regions.age()));
+        regions.add(0, 0, cost(200.0), 10.0);
+        assert!(regions.evidence(0)[0].is_fresh(regions.age()));
+        assert_eq!(regions.evidence(0)[0].cost(), cost(200.0), "nothing is left of the age before");
     }
 }

@@ -1,4 +1,9 @@
 //! What is known of every way: in the whole stream, and in each region.
+//!
+//! Pages differ, and so do methods. That zstd made less of one region than deflate did of another says nothing of the two as long
+//! as nobody knows which region was the harder. So what was seen is divided: how hard a region's pages are for a family of
+//! methods, in the whole stream and in each region; and how a method does for pages of the same hardness, which is learned
+//! where two methods of a family have seen the same region.
 
 use super::evidence::{Evidence, Regions};
 use super::host::single;
@@ -11,6 +16,8 @@ use super::way::{Expectation, Family, PageCost, Way};
 pub(super) struct Knowledge {
     pub(super) ways: Vec<KnownWay>,
     pub(super) regions: Regions,
+    /// How hard pages are for each family.
+    families: [Hardness; Family::ALL.len()],
     page_bytes: f32,
     /// CPU time to keep a page as a baseline.
     keep_ns: f32,
@@ -28,15 +35,24 @@ pub(super) struct KnownWay {
     pub(super) keeps_copies: bool,
     /// The accelerator's time a page, at its least; 0 as long as nothing was seen.
     pub(super) occupancy_ns: f32,
-    /// The mean of the stream.
+    /// What a page of hardness 1 costs.
     cost: PageCost,
-    /// How many pages that rests on, the older the less.
+    /// How many pages were seen.
     pages: f32,
-    /// Bytes of a page where it did best.
-    best_bytes: f32,
     failures: u32,
     /// Not before so many decisions were taken, for it has failed.
     suspended_until: u64,
+}
+
+/// How many bytes, and how much CPU time, pages take over those of hardness 1.
+#[derive(Clone, Copy, Debug)]
+struct Hardness {
+    bytes: f32,
+    cpu: f32,
+    /// How many pages that rests on, the older the less.
+    pages: f32,
+    /// The least bytes of any request, which is slowly forgotten.
+    best: f32,
 }
 
 /// Copying a page into the cache of baselines, in nanoseconds a byte, until it was seen.
@@ -46,13 +62,19 @@ const KEEP_NS_PER_BYTE: f32 = 0.25;
 const FOLLOW: f32 = 0.1;
 
 /// How many pages the means of the whole stream rest on at most.
-const STREAM_PAGES: f32 = 2048.0;
+const STREAM_PAGES: f32 = 512.0;
+
+/// CPU time that is so many times what was expected tells of something else than the pages.
+const OUTLIER: f32 = 3.0;
 
 /// So many pages of the stream are enough for their mean to tell something.
 const ENOUGH: f32 = 256.0;
 
 /// How fast the best that a way did somewhere is forgotten, by request.
-const FADE_BEST: f32 = 0.01;
+const FADE_BEST: f32 = 0.002;
+
+/// How fast a method's own cost follows where it can be told, by request.
+const FOLLOW_OTHERS: f32 = 0.2;
 
 /// How fast an accelerator's least time a page is forgotten.
 const FORGET: f32 = 1.005;
@@ -68,7 +90,8 @@ impl Knowledge {
         let page_bytes = terms.page_bytes();
         let ways: Vec<_> = terms.ways.iter().map(|&way| KnownWay::new(way, terms)).collect();
         let regions = Regions::new(terms.end(), terms.page_size(), terms.region_bytes, ways.len());
-        Self { ways, regions, page_bytes, keep_ns: KEEP_NS_PER_BYTE * page_bytes }
+        let families = Family::ALL.map(Hardness::expected);
+        Self { ways, regions, families, page_bytes, keep_ns: KEEP_NS_PER_BYTE * page_bytes }
     }
 
     pub(super) fn number_of(&self, way: Way) -> Option<usize> {
@@ -82,8 +105,16 @@ impl Knowledge {
 
     /// Takes in what a request showed.
     pub(super) fn learn(&mut self, number: usize, cost: PageCost, seen: &Observation<'_>) {
-        self.learn_keeping(number, seen);
-        self.ways[number].learn(cost, seen);
+        self.learn_keeping(number, cost, seen);
+        self.learn_from_others(number, cost, seen);
+        self.compare(number, cost, seen);
+        let way = &mut self.ways[number];
+        way.learn(seen);
+        if way.family != Family::Plain {
+            self.families[way.family as usize].learn(cost, way.cost, single(seen.data_pages().into()));
+        } else {
+            way.cost.cpu_ns += (cost.cpu_ns.min(OUTLIER * way.cost.cpu_ns) - way.cost.cpu_ns) * FOLLOW;
+        }
         for run in seen.data() {
             self.regions.add(self.regions.of(run.first), number, cost, single(run.count.0.into()));
         }
@@ -114,64 +145,134 @@ impl Knowledge {
         (all - self.keep_ns * single(kept.into())).max(all / 4.0) / single(pages.into())
     }
 
-    /// How much longer a request took whose pages were all kept than those of its way do on average.
-    fn learn_keeping(&mut self, number: usize, seen: &Observation<'_>) {
+    /// How much longer a request took whose pages were all kept than its region lets expect.
+    fn learn_keeping(&mut self, number: usize, cost: PageCost, seen: &Observation<'_>) {
         let (way, pages) = (&self.ways[number], seen.data_pages());
         let tells = way.keeps_copies && !way.needs_baseline() && seen.kept >= pages && way.pages >= ENOUGH;
-        if tells && pages > 0 && pages * 2 > seen.pages() {
-            let all = single(seen.cpu.as_secs_f64() * 1e9) / single(pages.into());
-            let more = (all - way.cost.cpu_ns).clamp(0.0, 4.0 * KEEP_NS_PER_BYTE * self.page_bytes);
-            self.keep_ns += (more - self.keep_ns) * FOLLOW;
+        let Some(run) = seen.data().next().filter(|_| tells && pages * 2 > seen.pages()) else { return };
+        let usual = self.expected(self.regions.of(run.first), number).cpu_ns;
+        let more = (self.keep_ns + cost.cpu_ns - usual).clamp(0.0, 4.0 * KEEP_NS_PER_BYTE * self.page_bytes);
+        self.keep_ns += (more - self.keep_ns) * FOLLOW;
+    }
+
+    /// Compares what was seen with what was known of the region.
+    fn compare(&mut self, number: usize, cost: PageCost, seen: &Observation<'_>) {
+        let Some(run) = seen.data().next() else { return };
+        let region = self.regions.of(run.first);
+        let family = self.ways[number].family;
+        if family != Family::Plain && self.is_known(region, family) {
+            self.regions.compare(cost.bytes / self.expected(region, number).bytes.max(1.0));
         }
     }
 
-    /// What a page of a region is expected to cost by a way: as seen there, or as seen of a way of its family there, or as in the
-    /// whole stream.
+    /// Compares a method with others of its family that have seen the same region.
+    fn learn_from_others(&mut self, number: usize, cost: PageCost, seen: &Observation<'_>) {
+        let Some(run) = seen.data().next() else { return };
+        let region = self.regions.of(run.first);
+        let family = self.ways[number].family;
+        let others = self.relatives(region, family).filter(|(other, _)| other.way != self.ways[number].way);
+        let Some(hardness) = hardness(others.filter(|(_, evidence)| evidence.is_fresh(self.regions.age())))
+        else {
+            return;
+        };
+        let way = &mut self.ways[number].cost;
+        way.bytes += (cost.bytes / hardness.bytes - way.bytes) * FOLLOW_OTHERS;
+        let cpu_ns = (cost.cpu_ns / hardness.cpu_ns).min(OUTLIER * way.cpu_ns);
+        way.cpu_ns += (cpu_ns - way.cpu_ns) * FOLLOW_OTHERS;
+    }
+
+    /// What a page of a region is expected to cost by a way: as seen there, or as the family did there, or as in the whole stream.
     pub(super) fn expected(&self, region: usize, number: usize) -> PageCost {
-        if let Some(cost) = self.regions.evidence(region)[number].cost() {
-            return cost;
+        let own = &self.regions.evidence(region)[number];
+        if own.is_fresh(self.regions.age()) {
+            return own.cost();
         }
         let way = &self.ways[number];
-        let factor = self.relative(region, way.family).unwrap_or(1.0);
-        PageCost { bytes: (way.cost.bytes * factor).min(self.page_bytes + FRAME_BYTES), ..way.cost }
+        match self.hardness_of(region, way.family) {
+            Some(here) => self.scaled(way.cost, here),
+            None if own.pages() > 0.0 => own.cost(),
+            None => {
+                let Hardness { bytes, cpu, .. } = self.families[way.family as usize];
+                self.scaled(way.cost, PageCost { bytes, cpu_ns: cpu })
+            }
+        }
     }
 
-    /// What a page may cost where nothing fresh tells: as little as where the way did best.
+    /// What a page may cost where nothing fresh tells: as little as where the family did best.
     pub(super) fn hoped(&self, region: usize, number: usize) -> PageCost {
         let expected = self.expected(region, number);
         let way = &self.ways[number];
         if self.is_known(region, way.family) {
             return expected;
         }
-        PageCost { bytes: way.best_bytes.min(expected.bytes), ..expected }
+        let best = way.cost.bytes * self.families[way.family as usize].best;
+        PageCost { bytes: best.min(expected.bytes), ..expected }
     }
 
-    /// How a region's pages compare with those of the whole stream by the ways of one family, if any was seen there.
-    pub(super) fn relative(&self, region: usize, family: Family) -> Option<f32> {
-        if family == Family::Plain {
-            return Some(1.0);
-        }
-        let mut relatives = self.relatives(region, family);
-        relatives
-            .find_map(|(other, evidence)| evidence.cost().map(|cost| cost.bytes / other.cost.bytes.max(1.0)))
+    /// Whether a region was ever seen by a family.
+    pub(super) fn was_seen(&self, region: usize, family: Family) -> bool {
+        self.relatives(region, family).any(|(_, evidence)| evidence.pages() > 0.0)
     }
 
     /// Whether a region has fresh evidence of a family.
     pub(super) fn is_known(&self, region: usize, family: Family) -> bool {
-        family == Family::Plain || self.relatives(region, family).any(|(_, evidence)| evidence.is_fresh())
+        family == Family::Plain
+            || self.relatives(region, family).any(|(_, evidence)| evidence.is_fresh(self.regions.age()))
+    }
+
+    /// How hard a region's pages are for a family, if anything of it was seen there; the latest counts most.
+    fn hardness_of(&self, region: usize, family: Family) -> Option<PageCost> {
+        if family == Family::Plain {
+            return None;
+        }
+        hardness(self.relatives(region, family))
     }
 
     fn relatives(&self, region: usize, family: Family) -> impl Iterator<Item = (&KnownWay, &Evidence)> {
         let all = self.ways.iter().zip(self.regions.evidence(region));
         all.filter(move |(other, _)| other.family == family)
     }
+
+    fn scaled(&self, cost: PageCost, by: PageCost) -> PageCost {
+        let bytes = (cost.bytes * by.bytes).min(self.page_bytes + FRAME_BYTES);
+        PageCost { bytes, cpu_ns: cost.cpu_ns * by.cpu_ns }
+    }
+}
+
+/// The mean hardness that some ways have met, by how many pages each has seen.
+fn hardness<'a>(ways: impl Iterator<Item = (&'a KnownWay, &'a Evidence)>) -> Option<PageCost> {
+    let (mut sum, mut pages) = (PageCost::default(), 0.0);
+    for (way, evidence) in ways {
+        let seen = evidence.cost();
+        sum.bytes += evidence.pages() * seen.bytes / way.cost.bytes.max(1.0);
+        sum.cpu_ns += evidence.pages() * seen.cpu_ns / way.cost.cpu_ns.max(1.0);
+        pages += evidence.pages();
+    }
+    (pages > 0.0).then(|| PageCost { bytes: sum.bytes / pages, cpu_ns: sum.cpu_ns / pages })
+}
+
+impl Hardness {
+    /// What is taken for granted. What a guest will write nobody knows: differences must be seen to be believed in.
+    fn expected(family: Family) -> Self {
+        let bytes = if family == Family::Difference { 6.0 } else { 1.0 };
+        Self { bytes, cpu: 1.0, pages: 0.0, best: 1.0 }
+    }
+
+    fn learn(&mut self, cost: PageCost, of_way: PageCost, pages: f32) {
+        let share = pages / (self.pages + pages);
+        let bytes = cost.bytes / of_way.bytes.max(1.0);
+        let cpu = (cost.cpu_ns / of_way.cpu_ns.max(1.0)).min(OUTLIER * self.cpu);
+        self.bytes += (bytes - self.bytes) * share;
+        self.cpu += (cpu - self.cpu) * share;
+        self.pages = (self.pages + pages).min(STREAM_PAGES);
+        self.best = bytes.min(self.best + (self.bytes - self.best) * FADE_BEST);
+    }
 }
 
 impl KnownWay {
     fn new(way: Way, terms: &Terms) -> Self {
         let (lane, page_bytes) = (&terms.lanes[way.lane], terms.page_bytes());
-        let expectation = Expectation::of(way.method);
-        let expected = expectation.on_cpu(page_bytes);
+        let expected = Expectation::of(way.method).on_cpu(page_bytes);
         // A device leaves the CPU little to do.
         let cpu_ns = if lane.on_cpu { expected.cpu_ns } else { 0.01 * page_bytes };
         Self {
@@ -183,7 +284,6 @@ impl KnownWay {
             occupancy_ns: 0.0,
             cost: PageCost { cpu_ns, ..expected },
             pages: 0.0,
-            best_bytes: expectation.least_bytes(page_bytes),
             failures: 0,
             suspended_until: 0,
         }
@@ -204,17 +304,12 @@ impl KnownWay {
         self.failures += 1;
     }
 
-    /// Takes what a request showed into the means of the stream.
-    fn learn(&mut self, cost: PageCost, seen: &Observation<'_>) {
-        let pages = single(seen.data_pages().into());
-        let share = pages / (self.pages + pages);
-        self.cost.bytes += (cost.bytes - self.cost.bytes) * share;
-        self.cost.cpu_ns += (cost.cpu_ns - self.cost.cpu_ns) * share;
-        self.best_bytes = cost.bytes.min(self.best_bytes + (self.cost.bytes - self.best_bytes) * FADE_BEST);
+    /// Takes in what a request showed of the accelerator.
+    fn learn(&mut self, seen: &Observation<'_>) {
         let occupancy = single(seen.occupancy.as_secs_f64() * 1e9) / single(seen.pages().max(1).into());
         let least = if self.pages == 0.0 { f32::INFINITY } else { self.occupancy_ns * FORGET };
         self.occupancy_ns = occupancy.min(least);
-        self.pages = (self.pages + pages).min(STREAM_PAGES);
+        self.pages = (self.pages + single(seen.data_pages().into())).min(STREAM_PAGES);
         self.failures = 0;
     }
 }

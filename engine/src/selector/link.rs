@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::host::single;
+
 /// What the sender's two threads did in a stretch of time, some milliseconds long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stretch {
@@ -54,16 +56,26 @@ pub(super) struct LinkRate {
     passed: Duration,
     /// Whether the link was full in the stretch before.
     was_full: bool,
+    /// What has passed since it became full, or had room again, and in which time.
+    bytes: u64,
+    time: Duration,
     /// What it is taken to carry until it is seen full.
     guess: f32,
 }
 
-/// What a link is taken to carry at first: 10 Gbit/s. To begin as if it carried anything would fill its buffers, many megabytes,
+/// What a link is taken to carry at first: 25 Gbit/s. To begin as if it carried anything would fill its buffers, many megabytes,
 /// with pages that are larger than need be, before anything is known of it.
-const GUESS: f32 = 1.25e9;
+const GUESS: f32 = 3.125e9;
 
-/// A link that was never full carries so many times what it was seen to carry, for all that is known.
-const ROOM: f32 = 2.0;
+/// A full link is looked at for so long at a time: frames are long, and the highest of many short looks would be too high.
+const LONG_ENOUGH: Duration = Duration::from_millis(20);
+
+/// What is known of a link grows by so much at most when more passed, and it had room.
+const GROWTH: f32 = 1.1;
+
+/// The guess grows faster, whenever so large a share of it is used and the link has room.
+const GUESS_GROWTH: f32 = 2.0;
+const GUESS_USED: f32 = 0.5;
 
 const SPANS: usize = 4;
 const SPAN: Duration = Duration::from_millis(250);
@@ -82,6 +94,8 @@ impl LinkRate {
             seen: [None; SPANS],
             passed: Duration::ZERO,
             was_full: false,
+            bytes: 0,
+            time: Duration::ZERO,
             guess: GUESS,
         }
     }
@@ -100,31 +114,62 @@ impl LinkRate {
                 self.seen[0] = None;
             }
         }
-        #[expect(clippy::cast_possible_truncation, reason = "a rate needs no more than seven digits")]
-        let rate = (stretch.bytes as f64 / wall) as f32;
-        let known = self.seen.iter().flatten().copied().reduce(f32::max);
-        let was_full = std::mem::replace(&mut self.was_full, stretch.is_blocked());
-        let shows_rate = was_full && stretch.is_blocked();
-        // A burst into empty buffers is no more than that.
-        let shows_more = was_full == stretch.is_blocked() && known.is_some_and(|known| rate > known);
-        if !stretch.is_blocked() {
-            self.guess = self.guess.max(ROOM * rate);
+        let is_full = stretch.is_blocked();
+        if std::mem::replace(&mut self.was_full, is_full) != is_full {
+            // At first, what is sent only fills buffers, or empties them.
+            (self.bytes, self.time) = (0, Duration::ZERO);
+            return;
         }
-        if shows_rate || shows_more {
-            self.seen[0] = Some(self.seen[0].unwrap_or(0.0).max(rate));
+        self.bytes += stretch.bytes;
+        self.time += stretch.wall;
+        if self.seen().is_none() && !is_full {
+            self.outgrow(rate(stretch.bytes, stretch.wall));
+        } else if self.time >= LONG_ENOUGH || self.seen().is_none() {
+            let rate = rate(self.bytes, self.time);
+            (self.bytes, self.time) = (0, Duration::ZERO);
+            self.note(rate, is_full);
         }
+    }
+
+    /// Nobody has seen the link full yet: the guess grows while it is used.
+    fn outgrow(&mut self, rate: f32) {
+        if rate > GUESS_USED * self.guess {
+            self.guess *= GUESS_GROWTH;
+        }
+    }
+
+    /// So much passed for a while, through a link that was full all the time, or had room.
+    fn note(&mut self, rate: f32, is_full: bool) {
+        let known = self.seen();
+        let most = match known {
+            // What is fast may be a buffer that fills: it is not believed all at once.
+            Some(known) if !is_full => rate.min(known * GROWTH),
+            _ => rate,
+        };
+        if is_full || known.is_some_and(|known| most > known) {
+            self.seen[0] = Some(self.seen[0].unwrap_or(0.0).max(most));
+        }
+    }
+
+    /// The highest rate that was seen of late.
+    fn seen(&self) -> Option<f32> {
+        self.seen.iter().flatten().copied().reduce(f32::max)
     }
 
     /// Nanoseconds of the link that a byte takes.
     pub(super) fn ns_per_byte(&self) -> f32 {
-        let seen = self.seen.iter().flatten().copied().reduce(f32::max);
-        let rate = match (seen, self.limit) {
+        let rate = match (self.seen(), self.limit) {
             (Some(seen), Some(limit)) => seen.min(limit),
             (None, Some(limit)) => limit,
             (seen, None) => seen.unwrap_or(self.guess),
         };
         1e9 / rate.max(1.0)
     }
+}
+
+/// Bytes a second.
+fn rate(bytes: u64, time: Duration) -> f32 {
+    single(bytes as f64 / time.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -136,7 +181,7 @@ mod tests {
         Stretch { wall, blocked, bytes, ..Stretch::default() }
     }
 
-    fn rate(link: &LinkRate) -> f32 {
+    fn rate_of(link: &LinkRate) -> f32 {
         1e9 / link.ns_per_byte()
     }
 
@@ -144,13 +189,13 @@ mod tests {
     fn a_link_that_never_was_full_has_room_and_one_that_was_has_its_rate() {
         let mut link = LinkRate::new(None);
         link.observe(&stretch(2, 2_500_000));
-        assert_eq!(rate(&link), GUESS);
-        link.observe(&stretch(2, 25_000_000));
-        assert!((rate(&link) - 2.5e9).abs() < 1e3, "{}", rate(&link));
+        assert!((rate_of(&link) - GUESS).abs() < 1e3);
+        (0..10).for_each(|_| link.observe(&stretch(2, 90_000_000)));
+        assert!((6e9..13e9).contains(&rate_of(&link)), "{}", rate_of(&link));
         link.observe(&stretch(18, 90_000_000));
-        assert!((rate(&link) - 2.5e9).abs() < 1e3, "buffers were filled: {}", rate(&link));
+        assert!((6e9..13e9).contains(&rate_of(&link)), "buffers were filled: {}", rate_of(&link));
         link.observe(&stretch(18, 2_500_000));
-        assert!((rate(&link) - 125e6).abs() < 100.0, "{}", rate(&link));
+        assert!((rate_of(&link) - 125e6).abs() < 100.0, "{}", rate_of(&link));
     }
 
     #[test]
@@ -160,7 +205,7 @@ mod tests {
         for _ in 0..20 {
             link.observe(&stretch(19, 200_000));
         }
-        assert!(rate(&link) > 124e6, "{}", rate(&link));
+        assert!(rate_of(&link) > 124e6, "{}", rate_of(&link));
     }
 
     #[test]
@@ -170,14 +215,14 @@ mod tests {
         for _ in 0..70 {
             link.observe(&stretch(19, 200_000));
         }
-        assert!((rate(&link) - 10e6).abs() < 100.0, "{}", rate(&link));
+        assert!((rate_of(&link) - 10e6).abs() < 100.0, "{}", rate_of(&link));
     }
 
     #[test]
     fn a_limit_is_the_rate_until_the_link_turns_out_to_be_slower() {
         let mut link = LinkRate::new(Some(50_000_000));
-        assert_eq!(rate(&link), 50e6);
+        assert_eq!(rate_of(&link), 50e6);
         (0..2).for_each(|_| link.observe(&stretch(18, 200_000)));
-        assert!((rate(&link) - 10e6).abs() < 100.0, "{}", rate(&link));
+        assert!((rate_of(&link) - 10e6).abs() < 100.0, "{}", rate_of(&link));
     }
 }

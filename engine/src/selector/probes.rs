@@ -27,8 +27,8 @@ const SELDOM: u64 = 128;
 
 /// So large a share of what everything costs may be spent to find out whether other ways are better. It does not gather for
 /// ever: no more than so many decisions' cost, which is also what there is at first.
-const SPENT: f32 = 0.03;
-const SAVED: f32 = 12.0;
+const SPENT: f32 = 0.02;
+const SAVED: f32 = 8.0;
 
 /// How fast the mean of a decision's cost follows.
 const FOLLOW: f32 = 0.05;
@@ -65,19 +65,18 @@ impl Probes {
     }
 
     /// The way to probe with the `pages` pages of this decision, if any. `costs` says what a page costs by each as far as is known,
-    /// infinity if it cannot be gone; `is_exact`, whether nothing about it can be found out.
+    /// infinity if it cannot be gone; `is_known`, whether there is little about it to be found out.
     pub(super) fn due(
         &mut self,
         decision: u64,
         costs: &[f32],
         best: usize,
-        is_exact: impl Fn(usize) -> bool,
+        is_known: impl Fn(usize) -> bool,
         pages: u32,
     ) -> Option<usize> {
-        let found = if decision.is_multiple_of(EVERY) { self.unknown(costs, &is_exact) } else { None };
-        let found = found.or_else(|| {
-            if decision.is_multiple_of(SELDOM) { self.long_ago(costs, best, &is_exact) } else { None }
-        })?;
+        let found = if decision.is_multiple_of(EVERY) { self.unknown(costs, &is_known) } else { None };
+        let found = found
+            .or_else(|| if decision.is_multiple_of(SELDOM) { self.long_ago(costs, best) } else { None })?;
         let pages_more = single(pages.into()) * (costs[found] - costs[best]);
         if !self.spend(pages_more) {
             return None;
@@ -88,16 +87,16 @@ impl Probes {
     }
 
     /// The cheapest of the ways that were not probed enough.
-    fn unknown(&self, costs: &[f32], is_exact: &impl Fn(usize) -> bool) -> Option<usize> {
+    fn unknown(&self, costs: &[f32], is_known: &impl Fn(usize) -> bool) -> Option<usize> {
         let wanting = |&way: &usize| {
-            !is_exact(way) && costs[way].is_finite() && self.pages[way] / self.request_pages < FIRST
+            !is_known(way) && costs[way].is_finite() && self.pages[way] / self.request_pages < FIRST
         };
         let least = |&one: &usize, &other: &usize| costs[one].total_cmp(&costs[other]);
         (0..costs.len()).filter(wanting).min_by(least)
     }
 
-    fn long_ago(&self, costs: &[f32], best: usize, is_exact: &impl Fn(usize) -> bool) -> Option<usize> {
-        let worth = |&way: &usize| way != best && !is_exact(way) && costs[way].is_finite();
+    fn long_ago(&self, costs: &[f32], best: usize) -> Option<usize> {
+        let worth = |&way: &usize| way != best && costs[way].is_finite();
         (0..costs.len()).filter(worth).min_by_key(|&way| self.last[way])
     }
 }
@@ -106,7 +105,7 @@ impl Probes {
 mod tests {
     use super::*;
 
-    /// How often each way was probed, where the first is the best and the last is exact.
+    /// How often each way was probed, where the first is the best and little is to be found out about the last.
     fn probed(costs: &[f32], decisions: u64) -> Vec<u32> {
         let mut probes = Probes::new(costs.len(), 63);
         let mut counts = vec![0; costs.len()];
@@ -120,15 +119,15 @@ mod tests {
     }
 
     #[test]
-    fn every_way_is_probed_with_ten_requests_unless_nothing_is_to_be_found_out() {
+    fn every_way_is_probed_with_ten_requests_unless_little_is_to_be_found_out() {
         let counts = probed(&[1.0, 1.5, 3.0, f32::INFINITY, 1.5], 1000);
-        assert!(counts[..3].iter().all(|&count| count >= 10), "{counts:?}");
-        assert_eq!(counts[3..], [0, 0]);
+        assert!(counts[1..3].iter().all(|&count| count >= 10), "{counts:?}");
+        assert!(counts[3] == 0 && counts[4] < 10, "{counts:?}");
     }
 
     #[test]
     fn however_dear_the_other_ways_are_only_so_much_is_spent_on_them() {
-        for other in [1.1, 2.0, 10.0, 12.9] {
+        for other in [1.1, 2.0, 5.0, 8.9] {
             let costs = [1.0, other, other, other, 1.0];
             let decisions = 10_000;
             let spent: f32 =
@@ -143,8 +142,8 @@ mod tests {
     fn what_paid_off_comes_back() {
         let mut probes = Probes::new(1, 63);
         probes.earn(10.0);
-        assert!(probes.spend(100.0) && !probes.spend(100.0));
-        probes.refund(100.0);
-        assert!(probes.spend(100.0));
+        assert!(probes.spend(70.0) && !probes.spend(70.0));
+        probes.refund(70.0);
+        assert!(probes.spend(70.0));
     }
 }

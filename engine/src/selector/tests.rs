@@ -247,7 +247,7 @@ fn pages_that_stop_shrinking_are_sent_as_they_are_after_one_request() {
     world.rounds(10);
     world.kinds = vec![Kind::Noise; 8];
     let raw = world.share(Method::Raw, 1);
-    assert!(raw > 0.75, "one request of nine a region shows it: {raw}");
+    assert!(raw > 0.7, "one request of nine a region shows it, and some are probes: {raw}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use pageferry_accel::dma::Arena;
 use pageferry_accel::doorbell::Doorbell;
 use pageferry_accel::guest::GuestRam;
 use pageferry_accel::pool::{Pool, PoolSize};
-use pageferry_accel::queue::{Accelerator, Attachment, requests_and_buffers};
+use pageferry_accel::queue::{Accelerator, Attachment, MemoryAccess, requests_and_buffers};
 use pageferry_accel::request::{Direction, Request};
 use pageferry_accel::run::Run;
 use pageferry_accel::units::PageCount;
@@ -149,7 +149,7 @@ impl Sender {
         let limits = agreement.limits().clone();
         let max_pages = PageCount(limits.max_pages);
         let doorbell = Arc::new(Doorbell::default());
-        let baselines = BaselineCache::new(&ram, config.baseline_bytes).map_err(SendError::Memory)?;
+        let baselines = baselines(&ram, accelerators, config.baseline_bytes).map_err(SendError::Memory)?;
         let ways = ways(accelerators, &config.selector);
         let pool = Arc::new(pool(&ram, max_pages, accelerators, ways).map_err(SendError::Memory)?);
         let attachment = Attachment {
@@ -411,6 +411,21 @@ fn pool(
     let initial = in_queues + WITH_THE_POLLER + filling - 1;
     let bound = 2 * (in_queues + WITH_THE_POLLER) + filling - 1;
     Pool::new(PoolSize { max_pages, page_size: ram.page_size(), initial, bound, spare })
+}
+
+/// The cache of baselines, in memory that every device reaches if there is one.
+fn baselines(
+    ram: &GuestRam,
+    accelerators: &[Arc<dyn Accelerator>],
+    bytes: usize,
+) -> io::Result<BaselineCache> {
+    let is_copied =
+        |accelerator: &Arc<dyn Accelerator>| accelerator.capabilities().memory == MemoryAccess::Copied;
+    if accelerators.iter().all(is_copied) {
+        BaselineCache::private(ram, bytes)
+    } else {
+        BaselineCache::new(ram, bytes)
+    }
 }
 
 /// Has the baselines of a run go with its request, or forgets them: what the destination has will be something else then.

@@ -62,7 +62,7 @@ pub(super) struct Lot {
 
 /// A selector is shown what the sender's threads did after so many requests, and not before so long.
 const STRETCH_REQUESTS: u32 = 8;
-const STRETCH: Duration = Duration::from_millis(4);
+const STRETCH: Duration = Duration::from_millis(2);
 
 impl Picker {
     /// What `config` asks for.

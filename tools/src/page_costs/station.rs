@@ -67,7 +67,7 @@ impl Station {
         };
         let pool = Pool::new(size).map_err(MeasureError::Memory)?;
         let room = if keep { usize::try_from(source.bytes()).unwrap_or(usize::MAX) } else { 0 };
-        let baselines = BaselineCache::new(source, room).map_err(MeasureError::Memory)?;
+        let baselines = BaselineCache::private(source, room).map_err(MeasureError::Memory)?;
         let encoder = Worker::open(source, &pool, Some(&baselines), codecs)?;
         let decoder = Worker::open(destination, &pool, None, codecs)?;
         Ok(Self { pool, encoder, decoder, baselines })

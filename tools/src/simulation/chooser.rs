@@ -92,7 +92,7 @@ pub trait Chooser {
     /// A request came back.
     fn observe(&mut self, _: &Observed<'_>) {}
 
-    /// Some time passed at the connection: every 10 ms while something is sent.
+    /// Some time passed at the connection: some milliseconds, while something is sent.
     fn observe_link(&mut self, _: &LinkWindow) {}
 }
 

@@ -54,8 +54,9 @@ struct Window {
 /// The migration thread is woken for so many requests at once (`engine/src/sender/poller.rs`).
 const ANNOUNCE_AFTER: usize = 8;
 
-/// How often the chooser is told of the link.
-const WINDOW: Nanos = Nanos(10e6);
+/// How often the chooser is told of the link: after so many requests, and not before so long (`engine/src/sender/picker.rs`).
+const WINDOW: Nanos = Nanos(2e6);
+const WINDOW_REQUESTS: u64 = 8;
 
 /// The frame that ends a round (`engine/FORMAT.md`).
 const END_BYTES: f64 = 52.0;
@@ -198,7 +199,7 @@ impl World<'_> {
         seen.requests += u64::from(frame.job.is_some());
         self.poller.window.bytes += frame.bytes;
         let wall = self.now - self.poller.window.begun;
-        if wall < WINDOW {
+        if wall < WINDOW || seen.requests < WINDOW_REQUESTS {
             return;
         }
         let (cpu, source_cpu) = (self.used(POLLER), self.source_cpu());
