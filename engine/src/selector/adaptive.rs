@@ -97,6 +97,7 @@ impl Adaptive {
     /// the first round, that says nothing.
     pub fn begin_round(&mut self, dirty: u64, pages: u64) {
         self.tell(|| Event::Round { dirty, pages });
+        self.market.pause();
         let share = single(dirty as f64) / single(pages.max(1) as f64);
         let likely = (1.0 - share).clamp(LEAST_LIKELY, MOST_LIKELY);
         // Each time it is as likely as before.

@@ -38,8 +38,10 @@ pub(super) struct Regions {
     evidence: Vec<Evidence>,
     /// A new age begins when much of the guest is not any more what it was: what is older is not believed in.
     age: u32,
-    /// Which share of the latest requests was a surprise.
+    /// Which share of the regions that were seen last was a surprise.
     surprise: f32,
+    /// The region that was compared last: once it has surprised, it does so no more.
+    compared: Option<usize>,
 }
 
 /// So many pages are enough to believe what they show.
@@ -52,7 +54,7 @@ const MOST: f32 = 256.0;
 const FADE: f32 = 0.98;
 
 /// How fast the share of surprises follows, and above which a new age has begun.
-const SURPRISE_FOLLOWS: f32 = 0.06;
+const SURPRISE_FOLLOWS: f32 = 0.1;
 const SURPRISED: f32 = 0.5;
 
 /// A page that takes so many times what was expected is no noise: the content has changed.
@@ -66,12 +68,12 @@ impl Evidence {
 
     /// Whether that is of more than a few pages, not long ago, and of this age.
     pub(super) fn is_fresh(&self, age: u32) -> bool {
-        self.pages >= ENOUGH && self.age == age
+        self.pages(age) >= ENOUGH
     }
 
-    /// How many pages it rests on, the older the less.
-    pub(super) fn pages(&self) -> f32 {
-        self.pages
+    /// How many pages of this age it rests on, the older the less.
+    pub(super) fn pages(&self, age: u32) -> f32 {
+        if self.age == age { self.pages } else { 0.0 }
     }
 
     pub(super) fn add(&mut self, seen: PageCost, pages: f32, age: u32) {
@@ -96,7 +98,7 @@ impl Regions {
         let count = usize::try_from((end.0 >> shift) + 1).unwrap_or(usize::MAX);
         let state = RegionState { way: None, stayed: 0, unseen: u16::MAX, restless: 0.0, age: 0 };
         let (states, evidence) = (vec![state; count], vec![Evidence::default(); count * ways]);
-        Self { shift, ways, states, evidence, age: 0, surprise: 0.0 }
+        Self { shift, ways, states, evidence, age: 0, surprise: 0.0, compared: None }
     }
 
     /// The region in which a page lies; the last one for pages behind the end.
@@ -124,14 +126,19 @@ impl Regions {
         self.age
     }
 
-    /// A request took so many times the bytes that its region let expect.
-    pub(super) fn compare(&mut self, ratio: f32) {
+    /// A request took so many times the bytes that its region let expect. Says whether that begins a new age.
+    pub(super) fn compare(&mut self, region: usize, ratio: f32) -> bool {
+        if self.compared.replace(region) == Some(region) {
+            return false;
+        }
         let is_surprise = !(1.0 / SUDDEN..=SUDDEN).contains(&ratio);
         self.surprise += (f32::from(u8::from(is_surprise)) - self.surprise) * SURPRISE_FOLLOWS;
-        if self.surprise > SURPRISED {
+        let is_new_age = self.surprise > SURPRISED;
+        if is_new_age {
             self.age += 1;
             self.surprise = 0.0;
         }
+        is_new_age
     }
 
     /// A decision is taken in the region: what is known of it is that much older.
@@ -159,7 +166,7 @@ mod tests {
     #[test]
     fn a_mean_follows_and_a_sudden_change_is_believed_at_once() {
         let mut evidence = Evidence::default();
-        assert!(!evidence.is_fresh(0) && evidence.pages() == 0.0);
+        assert!(!evidence.is_fresh(0) && evidence.pages(0) == 0.0);
         evidence.add(cost(1000.0), 63.0, 0);
         evidence.add(cost(1200.0), 63.0, 0);
         assert_eq!(evidence.cost(), PageCost { bytes: 1100.0, cpu_ns: 100.0 });
@@ -187,9 +194,12 @@ mod tests {
     fn a_guest_that_turns_into_another_one_begins_a_new_age() {
         let mut regions = Regions::new(PageIndex(1024), PageSize::Kib4, 2 << 20, 1);
         regions.add(0, 0, cost(100.0), 63.0);
-        (0..1000).for_each(|number| regions.compare(if number % 4 == 0 { 40.0 } else { 1.1 }));
+        let few =
+            (0..1000).filter(|number| regions.compare(number % 3, if number % 4 == 0 { 40.0 } else { 1.1 }));
+        assert_eq!(few.count(), 0);
         assert!(regions.evidence(0)[0].is_fresh(regions.age()), "single regions change all the time");
-        (0..20).for_each(|_| regions.compare(40.0));
+        assert_eq!((0..100).filter(|_| regions.compare(1, 40.0)).count(), 0, "one region tells of itself");
+        assert_eq!((0..8).filter(|number| regions.compare(number % 2, 40.0)).count(), 1);
         assert!(!regions.evidence(0)[0].is_fresh(regions.age()));
         regions.add(0, 0, cost(200.0), 10.0);
         assert!(regions.evidence(0)[0].is_fresh(regions.age()));

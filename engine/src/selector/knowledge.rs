@@ -73,6 +73,9 @@ const ENOUGH: f32 = 256.0;
 /// How fast the best that a way did somewhere is forgotten, by request.
 const FADE_BEST: f32 = 0.002;
 
+/// However it went elsewhere, this share of it may be hoped for. What that may cost is limited (`probes`).
+const HOPE: f32 = 0.5;
+
 /// How fast a method's own cost follows where it can be told, by request.
 const FOLLOW_OTHERS: f32 = 0.2;
 
@@ -161,7 +164,10 @@ impl Knowledge {
         let region = self.regions.of(run.first);
         let family = self.ways[number].family;
         if family != Family::Plain && self.is_known(region, family) {
-            self.regions.compare(cost.bytes / self.expected(region, number).bytes.max(1.0));
+            let ratio = cost.bytes / self.expected(region, number).bytes.max(1.0);
+            if self.regions.compare(region, ratio) {
+                self.families = Family::ALL.map(Hardness::expected);
+            }
         }
     }
 
@@ -170,11 +176,10 @@ impl Knowledge {
         let Some(run) = seen.data().next() else { return };
         let region = self.regions.of(run.first);
         let family = self.ways[number].family;
-        let others = self.relatives(region, family).filter(|(other, _)| other.way != self.ways[number].way);
-        let Some(hardness) = hardness(others.filter(|(_, evidence)| evidence.is_fresh(self.regions.age())))
-        else {
-            return;
-        };
+        let (age, own) = (self.regions.age(), self.ways[number].way);
+        let others = self.relatives(region, family);
+        let others = others.filter(|(other, evidence)| other.way != own && evidence.is_fresh(age));
+        let Some(hardness) = hardness(others, age) else { return };
         let way = &mut self.ways[number].cost;
         way.bytes += (cost.bytes / hardness.bytes - way.bytes) * FOLLOW_OTHERS;
         let cpu_ns = (cost.cpu_ns / hardness.cpu_ns).min(OUTLIER * way.cpu_ns);
@@ -183,14 +188,14 @@ impl Knowledge {
 
     /// What a page of a region is expected to cost by a way: as seen there, or as the family did there, or as in the whole stream.
     pub(super) fn expected(&self, region: usize, number: usize) -> PageCost {
-        let own = &self.regions.evidence(region)[number];
-        if own.is_fresh(self.regions.age()) {
+        let (own, age) = (&self.regions.evidence(region)[number], self.regions.age());
+        if own.is_fresh(age) {
             return own.cost();
         }
         let way = &self.ways[number];
         match self.hardness_of(region, way.family) {
             Some(here) => self.scaled(way.cost, here),
-            None if own.pages() > 0.0 => own.cost(),
+            None if own.pages(age) > 0.0 => own.cost(),
             None => {
                 let Hardness { bytes, cpu, .. } = self.families[way.family as usize];
                 self.scaled(way.cost, PageCost { bytes, cpu_ns: cpu })
@@ -198,20 +203,20 @@ impl Knowledge {
         }
     }
 
-    /// What a page may cost where nothing fresh tells: as little as where the family did best.
+    /// What a page may cost where nothing fresh tells: as little as where the family did best, or half of what is usual.
     pub(super) fn hoped(&self, region: usize, number: usize) -> PageCost {
         let expected = self.expected(region, number);
         let way = &self.ways[number];
         if self.is_known(region, way.family) {
             return expected;
         }
-        let best = way.cost.bytes * self.families[way.family as usize].best;
-        PageCost { bytes: best.min(expected.bytes), ..expected }
+        let hope = way.cost.bytes * self.families[way.family as usize].hope();
+        PageCost { bytes: hope.min(expected.bytes), ..expected }
     }
 
     /// Whether a region was ever seen by a family.
     pub(super) fn was_seen(&self, region: usize, family: Family) -> bool {
-        self.relatives(region, family).any(|(_, evidence)| evidence.pages() > 0.0)
+        self.relatives(region, family).any(|(_, evidence)| evidence.pages(self.regions.age()) > 0.0)
     }
 
     /// Whether a region has fresh evidence of a family.
@@ -225,7 +230,7 @@ impl Knowledge {
         if family == Family::Plain {
             return None;
         }
-        hardness(self.relatives(region, family))
+        hardness(self.relatives(region, family), self.regions.age())
     }
 
     fn relatives(&self, region: usize, family: Family) -> impl Iterator<Item = (&KnownWay, &Evidence)> {
@@ -239,14 +244,14 @@ impl Knowledge {
     }
 }
 
-/// The mean hardness that some ways have met, by how many pages each has seen.
-fn hardness<'a>(ways: impl Iterator<Item = (&'a KnownWay, &'a Evidence)>) -> Option<PageCost> {
+/// The mean hardness that some ways have met in this age, by how many pages each has seen.
+fn hardness<'a>(ways: impl Iterator<Item = (&'a KnownWay, &'a Evidence)>, age: u32) -> Option<PageCost> {
     let (mut sum, mut pages) = (PageCost::default(), 0.0);
     for (way, evidence) in ways {
-        let seen = evidence.cost();
-        sum.bytes += evidence.pages() * seen.bytes / way.cost.bytes.max(1.0);
-        sum.cpu_ns += evidence.pages() * seen.cpu_ns / way.cost.cpu_ns.max(1.0);
-        pages += evidence.pages();
+        let (seen, weight) = (evidence.cost(), evidence.pages(age));
+        sum.bytes += weight * seen.bytes / way.cost.bytes.max(1.0);
+        sum.cpu_ns += weight * seen.cpu_ns / way.cost.cpu_ns.max(1.0);
+        pages += weight;
     }
     (pages > 0.0).then(|| PageCost { bytes: sum.bytes / pages, cpu_ns: sum.cpu_ns / pages })
 }
@@ -256,6 +261,11 @@ impl Hardness {
     fn expected(family: Family) -> Self {
         let bytes = if family == Family::Difference { 6.0 } else { 1.0 };
         Self { bytes, cpu: 1.0, pages: 0.0, best: 1.0 }
+    }
+
+    /// What may be hoped for where nothing is known.
+    fn hope(&self) -> f32 {
+        self.best.min(self.bytes * HOPE)
     }
 
     fn learn(&mut self, cost: PageCost, of_way: PageCost, pages: f32) {

@@ -106,6 +106,11 @@ impl Market {
         self.decoding_ns += self.destination.page_ns(method) * single(pages.into());
     }
 
+    /// Nothing was sent for a while.
+    pub(super) fn pause(&mut self) {
+        self.link.pause();
+    }
+
     /// Some time has passed.
     pub(super) fn observe(&mut self, stretch: &Stretch) {
         self.link.observe(stretch);

@@ -308,3 +308,15 @@ fn pieces_end_where_their_region_does() {
     assert_eq!((adaptive.room(PageIndex(0)), adaptive.room(PageIndex(511))), (512, 1));
     assert_eq!(PAGE * REGION_PAGES, REGION_BYTES);
 }
+
+#[test]
+fn a_guest_that_becomes_another_one_is_noticed_within_a_part_of_a_round() {
+    let mut world = World::new(vec![Kind::Counters; 64], 1.0, 2.0);
+    world.rounds(6);
+    assert!(world.share(Method::Xbzrle, 1) > 0.9);
+    world.kinds = vec![Kind::Text; 64];
+    let zstd = world.share(Method::Zstd, 1);
+    assert!(zstd > 0.5, "{zstd} in the first round");
+    let zstd = world.share(Method::Zstd, 2);
+    assert!(zstd > 0.9, "{zstd} in the rounds after it");
+}

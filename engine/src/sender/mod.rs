@@ -315,8 +315,8 @@ impl Sender {
 
     /// Hands a request to a queue; waits only while there is room in none.
     fn submit(&mut self, request: Box<Request>) -> Result<(), SendError> {
-        let offered = Instant::now();
         self.pacing.wait(&self.watch, &self.pool);
+        let offered = Instant::now();
         self.dispatcher.place(request, &self.pool).map_err(|unplaced| match unplaced {
             Unplaced::QueuesGone(method) => self.give_up(SendError::QueuesGone(method)),
             Unplaced::PoolClosed => self.failure(),

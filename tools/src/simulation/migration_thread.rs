@@ -37,13 +37,23 @@ pub(super) struct MigrationThread {
     /// Since when it cannot go on, and how long it could not before, since it was last asked.
     waits_since: Option<Nanos>,
     waited: Nanos,
+    budget: Budget,
+}
+
+/// What the source has used of its CPU time.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    /// When everything that was used will have been due.
+    due: Nanos,
+    /// How much that is.
+    counted: Nanos,
 }
 
 /// Requests that may be with the poller while every queue is full (`engine/src/sender/mod.rs`).
 const WITH_THE_POLLER: usize = 2;
 
-/// How far ahead of its budget the source may be: what it may use at once after a rest.
-const BUDGET_AHEAD: Nanos = Nanos(5e6);
+/// How far the source may run ahead of its budget (`engine/src/budget.rs`).
+const BUDGET_SLACK: Nanos = Nanos(5e6);
 
 /// Regions by which ways are chosen.
 const REGION_BYTES: u32 = 2 << 20;
@@ -57,6 +67,7 @@ impl MigrationThread {
             bound: 2 * (held + WITH_THE_POLLER),
             waits_since: None,
             waited: Nanos::ZERO,
+            budget: Budget { due: Nanos::ZERO, counted: Nanos::ZERO },
         }
     }
 
@@ -71,7 +82,8 @@ impl MigrationThread {
 
     /// It does something else now.
     fn set(&mut self, doing: Doing, now: Nanos) {
-        let waits = matches!(doing, Doing::Holding(_) | Doing::WantsRequest(_) | Doing::Paced(_));
+        // Rest for the budget's sake is no waiting.
+        let waits = matches!(doing, Doing::Holding(_) | Doing::WantsRequest(_));
         if let Some(since) = self.waits_since.take() {
             self.waited = self.waited + (now - since);
         }
@@ -123,11 +135,15 @@ impl World<'_> {
         self.work(MIGRATION, self.compose_ns(job));
     }
 
-    /// How long the source must rest, if it used more than its share.
-    fn ahead_of_budget(&self) -> Option<Nanos> {
+    /// How long the source must rest, if it used more than its share: what it did not use lately it may not use later, but for a
+    /// little (`engine/src/budget.rs`).
+    fn ahead_of_budget(&mut self) -> Option<Nanos> {
         let cpus = self.setup.cpu_budget?;
-        let earned_at = Nanos((self.source_cpu() - Nanos(BUDGET_AHEAD.0 * cpus)).0 / cpus);
-        let wait = earned_at - self.now;
+        let (now, used) = (self.now, self.source_cpu());
+        let budget = &mut self.migration.budget;
+        budget.due = budget.due.max(now - BUDGET_SLACK) + Nanos((used - budget.counted).0 / cpus);
+        budget.counted = used;
+        let wait = budget.due - now;
         // Less than a nanosecond is not worth an event, and might not move the clock.
         (wait.0 > 1.0).then_some(wait)
     }
