@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, value_parser};
+use pageferry_engine::budget::CpuBudget;
 
 use crate::cli::{INPUT, OUTPUT, OutputArgs, WorkloadName};
 use crate::quantity::{ByteRate, ByteSize, Seconds};
@@ -17,7 +18,7 @@ pub(crate) struct CompareArgs {
     /// The link between the two hosts, from 1Gbit to 200Gbit
     #[arg(long, value_name = "RATE", default_value = "10Gbit", help_heading = HOSTS)]
     pub(crate) link: ByteRate,
-    /// CPUs of each host that zlib, zstd and xbzrle work on [default: 16, or what this machine has]
+    /// CPUs of each host that zlib, zstd, xbzrle and the selector work on [default: 16, or what this machine has]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1024), help_heading = HOSTS)]
     pub(crate) cpus: Option<u32>,
     /// A device to model, by the name of a built-in profile or a file; once for each row [default: one of each kind]
@@ -26,8 +27,8 @@ pub(crate) struct CompareArgs {
     /// How many of each device there are
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=64), help_heading = HOSTS)]
     pub(crate) devices: u32,
-    /// CPU time that the source may use, in CPUs, as in 0.5 [default: no limit]; nothing is measured then
-    #[arg(long, value_name = "CPUS", help_heading = HOSTS)]
+    /// Not more CPU time than this at the source, on average and all threads together, as in 0.25 [default: no limit]
+    #[arg(long, value_name = "CORES", help_heading = HOSTS)]
     pub(crate) cpu_budget: Option<CpuBudget>,
     /// How much memory the guest has whose migration is modelled; its pages are those of the guests below, again and again
     #[arg(long, value_name = "SIZE", default_value = "4G", help_heading = HOSTS)]
@@ -69,26 +70,5 @@ impl FromStr for Snapshots {
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(Self(text.split(',').map(PathBuf::from).collect()))
-    }
-}
-
-/// A number of CPUs, whole or not.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct CpuBudget(pub(crate) f64);
-
-/// Text that is no such number.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no number of CPUs: write one above 0, as in 0.5 or 2")]
-pub(crate) struct NoBudget(String);
-
-impl FromStr for CpuBudget {
-    type Err = NoBudget;
-
-    fn from_str(text: &str) -> Result<Self, NoBudget> {
-        let number: Option<f64> = text.parse().ok();
-        number
-            .filter(|number| *number > 0.0 && number.is_finite())
-            .map(Self)
-            .ok_or_else(|| NoBudget(text.to_owned()))
     }
 }

@@ -6,10 +6,6 @@ use crate::host;
 use crate::outcome::Outcome;
 use crate::warnings::DEBUG_BUILD;
 
-/// For a table without the row of the selector.
-const NO_SELECTOR: &str =
-    "there is no row of a selector that mixes methods: this version has none, and every row is of one method";
-
 /// What is over before this many seconds measures start-up more than anything else.
 const SHORT_S: f64 = 0.1;
 
@@ -18,7 +14,7 @@ const NOISY: f64 = 0.1;
 
 /// What holds before anything was measured.
 pub(crate) fn before() -> Vec<String> {
-    let mut doubts = vec![NO_SELECTOR.to_owned()];
+    let mut doubts = Vec::new();
     if cfg!(debug_assertions) {
         doubts.push(DEBUG_BUILD.to_owned());
     }

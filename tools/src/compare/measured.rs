@@ -1,6 +1,7 @@
 //! What real runs on this machine say: `accelbench run` over a link that is held to its rate.
 
 use clap::Parser;
+use pageferry_engine::budget::CpuBudget;
 
 use super::figures::Measurement;
 use super::guest::Guest;
@@ -18,6 +19,8 @@ pub(crate) struct Course {
     pub(crate) bytes_per_s: f64,
     /// Migrations a row, of which the median counts.
     pub(crate) runs: u32,
+    /// What the source may use of CPUs.
+    pub(crate) cpu_budget: Option<CpuBudget>,
 }
 
 impl Course {
@@ -27,9 +30,10 @@ impl Course {
     /// [`PlanError`] if an image cannot be read.
     pub(crate) fn plan(&self, guest: &Guest, row: &[String]) -> Result<RunPlan, PlanError> {
         let own = ["accelbench".to_owned(), "run".to_owned()];
+        let budget = self.cpu_budget.map(|budget| ("--cpu-budget", budget.cores().to_string()));
         let limits =
             [("--max-bandwidth", format!("{:.0}", self.bytes_per_s)), ("--runs", self.runs.to_string())];
-        let limits = limits.into_iter().flat_map(|(option, value)| [option.to_owned(), value]);
+        let limits = limits.into_iter().chain(budget).flat_map(|(option, value)| [option.to_owned(), value]);
         let all =
             own.into_iter().chain(guest.arguments.iter().cloned()).chain(limits).chain(row.iter().cloned());
         match Cli::try_parse_from(all) {

@@ -6,11 +6,12 @@ use pageferry_accel::method::Method;
 
 use super::figures::Prediction;
 use super::trace::Trace;
+use crate::methods::MethodMix;
 use crate::page_costs::PageCosts;
 use crate::profile::Profile;
 use crate::simulation::{
-    CpuLane, Effort, Fixed, Host, HostCosts, Lane, LargestRate, Link, Pattern, Setup, Simulated,
-    SimulationError, Switchover, Writes, largest_dirty_rate, migration, transfer,
+    Adapting, Chooser, CpuLane, Effort, Fixed, Host, HostCosts, Lane, LargestRate, Link, Pattern, Setup,
+    Simulated, SimulationError, Switchover, Writes, largest_dirty_rate, migration, transfer,
 };
 
 /// Requests that a CPU worker holds, as `accelbench run` has it if nothing is said.
@@ -41,11 +42,20 @@ pub(crate) struct GuestCosts {
     large: PageCosts,
 }
 
-/// A method, and what encodes by it.
+/// What decides how pages go, and what encodes them.
 #[derive(Clone, Debug)]
 pub(crate) struct Means {
-    pub(crate) method: Method,
+    pub(crate) by: By,
     pub(crate) lanes: Vec<Lane>,
+}
+
+/// What decides by which method pages go, and by which lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Nothing: all go by one method, and by the first lane.
+    Method(Method),
+    /// The engine's selector, which may use every method and every lane.
+    Selector,
 }
 
 /// What the simulation says, and how the migration went.
@@ -65,12 +75,41 @@ impl Means {
             Lane::Device(device) => device.encode.first()?.method,
             Lane::Cpu(_) => return None,
         };
-        Some(Self { method, lanes: vec![lane] })
+        Some(Self { by: By::Method(method), lanes: vec![lane] })
     }
 
     /// So many workers of a CPU.
-    pub(crate) fn cpu(method: Method, workers: usize) -> Self {
-        Self { method, lanes: vec![Lane::Cpu(CpuLane { workers, depth: WORKER_DEPTH })] }
+    pub(crate) fn cpu(by: By, workers: usize) -> Self {
+        Self { by, lanes: vec![Lane::Cpu(CpuLane { workers, depth: WORKER_DEPTH })] }
+    }
+
+    /// The lanes of all of these, behind each other, for the selector.
+    pub(crate) fn together<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        let lanes = all.into_iter().flat_map(|means| means.lanes.iter().cloned()).collect();
+        Self { by: By::Selector, lanes }
+    }
+}
+
+impl By {
+    /// The same, as `accelbench run` takes it.
+    pub(crate) fn mix(self) -> MethodMix {
+        match self {
+            Self::Method(method) => MethodMix::of(method),
+            Self::Selector => MethodMix::AUTO,
+        }
+    }
+
+    /// Whether nothing comes of it where no page comes twice.
+    fn is_a_delta(self) -> bool {
+        matches!(self, Self::Method(method) if method.needs_baseline())
+    }
+
+    /// A chooser that knows nothing yet.
+    fn chooser(self, setup: &Setup, costs: &PageCosts) -> Box<dyn Chooser> {
+        match self {
+            Self::Method(method) => Box::new(Fixed::new(method, 0)),
+            Self::Selector => Box::new(Adapting::new(setup, costs, self.mix().methods(), None)),
+        }
     }
 }
 
@@ -93,7 +132,8 @@ impl World {
         means: &Means,
     ) -> Result<Prediction, SimulationError> {
         let setup = self.setup(means, &guest.measured);
-        let steady = transfer(&setup, &guest.measured, guest.rounds, &mut Fixed::new(means.method, 0))?;
+        let mut chooser = means.by.chooser(&setup, &guest.measured);
+        let steady = transfer(&setup, &guest.measured, guest.rounds, &mut *chooser)?;
         let there = steady.seconds > 0.0;
         Ok(Prediction {
             pages_per_s: there.then_some(steady.pages_per_s),
@@ -113,15 +153,15 @@ impl World {
         guest: &GuestCosts,
         means: &Means,
     ) -> Result<Option<Modelled>, SimulationError> {
-        if means.method.needs_baseline() && guest.rounds < 2 {
+        if means.by.is_a_delta() && guest.rounds < 2 {
             return Ok(None);
         }
-        let chooser = || Fixed::new(means.method, 0);
         let throughput = self.throughput(guest, means)?;
         let setup = self.setup(means, &guest.large);
+        let chooser = || means.by.chooser(&setup, &guest.large);
         let writes =
             Writes { pages_per_s: self.dirty_pages_per_s, pattern: Pattern::InOrder, hot_pages: None };
-        let moved = migration(&setup, &guest.large, &writes, &self.switchover, &mut chooser())?;
+        let moved = migration(&setup, &guest.large, &writes, &self.switchover, &mut *chooser())?;
         let effort = Effort { precision: self.precision, ..Effort::default() };
         let pattern = (Pattern::InOrder, None);
         let largest = largest_dirty_rate(&setup, &guest.large, pattern, &self.switchover, effort, chooser)?;
@@ -135,7 +175,7 @@ impl World {
     /// The destination decodes by the same means; a device's host has its CPUs behind it there.
     fn setup(&self, means: &Means, costs: &PageCosts) -> Setup {
         let cpus = self.cpus as f64;
-        let behind = Means::cpu(means.method, self.cpus).lanes;
+        let behind = Means::cpu(means.by, self.cpus).lanes;
         let only_devices = means.lanes.iter().all(|lane| matches!(lane, Lane::Device(_)));
         let decode = means.lanes.iter().cloned().chain(behind.into_iter().filter(|_| only_devices));
         Setup {
@@ -145,7 +185,7 @@ impl World {
             destination: Host { cpus, lanes: decode.collect() },
             one_machine: false,
             link: self.link,
-            baseline_pages: if means.method.needs_baseline() { costs.pages() as usize } else { 0 },
+            baseline_pages: if means.by.mix().needs_baseline() { costs.pages() as usize } else { 0 },
             cpu_budget: self.cpu_budget,
         }
     }

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use pageferry_engine::budget::CpuBudget;
 use serde_json::{Value, json};
 
 use super::args::CompareArgs;
@@ -21,7 +22,7 @@ pub(crate) struct ComparePlan {
     pub(crate) rows: Vec<Row>,
     pub(crate) link: Link,
     pub(crate) cpus: Cpus,
-    pub(crate) cpu_budget: Option<f64>,
+    pub(crate) cpu_budget: Option<CpuBudget>,
     /// The memory of the guest whose migration is modelled.
     pub(crate) memory: ByteSize,
     /// How fast it writes where migration time and downtime are told.
@@ -80,7 +81,8 @@ impl ComparePlan {
         let cpus = Cpus::resolve(args.cpus, host::cores());
         let rows = rows::rows(&args, cpus)?;
         let bytes_per_s = link.bytes_per_s.unwrap_or_default();
-        let course = Course { bytes_per_s, runs: if args.quick { 1 } else { 3 } };
+        let runs = if args.quick { 1 } else { 3 };
+        let course = Course { bytes_per_s, runs, cpu_budget: args.cpu_budget };
         let guests = Guest::all(&args);
         let guests: Vec<GuestPlan> = guests
             .into_iter()
@@ -93,7 +95,7 @@ impl ComparePlan {
             rows,
             link,
             cpus,
-            cpu_budget: args.cpu_budget.map(|budget| budget.0),
+            cpu_budget: args.cpu_budget,
             memory: args.memory,
             dirty_pages_per_s,
             downtime: args.downtime.0,
@@ -106,10 +108,7 @@ impl ComparePlan {
 impl ComparePlan {
     /// What must be said whatever comes of it.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let budget = self
-            .cpu_budget
-            .map(|budget| format!("a budget of {budget} CPUs is only modelled: nothing was measured"));
-        self.cpus.warning().into_iter().chain(budget).collect()
+        self.cpus.warning().into_iter().collect()
     }
 }
 
@@ -170,7 +169,7 @@ fn config(
         "max_bandwidth": args.link,
         "cpus": cpus.used,
         "devices": args.devices,
-        "cpu_budget": args.cpu_budget.map(|budget| budget.0),
+        "cpu_budget": args.cpu_budget,
         "memory": args.memory,
         "dirty_pages_per_s": dirty_pages_per_s,
         "downtime_s": args.downtime,

@@ -6,7 +6,7 @@ use pageferry_accel::method::Method;
 use pageferry_accel::queue::Provenance;
 
 use super::args::CompareArgs;
-use super::modelled::Means;
+use super::modelled::{By, Means};
 use super::plan::Cpus;
 use crate::accelerators;
 use crate::console;
@@ -36,35 +36,44 @@ const KINDS: [&str; 3] = ["qat", "iaa", "dsa"];
 /// The row that all others are held against; it is the first.
 pub(crate) const NO_COMPRESSION: &str = "no compression";
 
+/// The row of the engine's selector on the CPU alone.
+const SELECTOR: &str = "selector";
+
+/// The row of the selector that has the devices of all other rows too.
+const SELECTOR_OF_ALL: &str = "selector, all devices";
+
 /// All rows.
 ///
 /// # Errors
 /// [`PlanError::Profile`] if there is no such profile.
 pub(crate) fn rows(args: &CompareArgs, cpus: Cpus) -> Result<Vec<Row>, PlanError> {
-    let measure = !args.modelled_only && args.cpu_budget.is_none();
-    let cpu = |name: &str, description: &str, method| {
+    let measure = !args.modelled_only;
+    let cpu = |name: &str, description: &str, by| {
         let used = cpus.used;
-        let measured = (measure && cpus.are_here()).then(|| run_by_cpu(method, used));
+        let measured = (measure && cpus.are_here()).then(|| run_by_cpu(by, used));
         Row {
             name: name.to_owned(),
             description: format!("{description}, on {used} CPUs"),
-            means: Means::cpu(method, used),
+            means: Means::cpu(by, used),
             measured,
             profile: None,
         }
     };
     let zlib = format!("zlib level 1 on {} CPUs", cpus.used);
     let mut rows = vec![
-        cpu(NO_COMPRESSION, "pages as they are", Method::Raw),
-        cpu(&zlib, "pageferry's deflate at level 1", Method::Deflate),
-        cpu("zstd", "zstd at level 1", Method::Zstd),
-        cpu("xbzrle", "QEMU's delta encoding against what was sent before", Method::Xbzrle),
+        cpu(NO_COMPRESSION, "pages as they are", By::Method(Method::Raw)),
+        cpu(&zlib, "pageferry's deflate at level 1", By::Method(Method::Deflate)),
+        cpu("zstd", "zstd at level 1", By::Method(Method::Zstd)),
+        cpu("xbzrle", "QEMU's delta encoding against what was sent before", By::Method(Method::Xbzrle)),
     ];
     let there = if measure { devices_here() } else { Vec::new() };
     for name in profiles(args) {
         let row = Row::of_device(&name, args.devices, &there, &rows)?;
         rows.push(row);
     }
+    let on_cpus = cpu(SELECTOR, "for every piece of memory the method that looks best", By::Selector);
+    let all = Row::of_all(&on_cpus, &rows);
+    rows.extend([on_cpus, all]);
     Ok(rows)
 }
 
@@ -84,10 +93,23 @@ impl Row {
         Ok(Self {
             name: name_of(&found.name, kind, before),
             description: format!("{count}{}", found.description),
-            measured: here.map(|device| run_by_device(means.method, device)),
+            measured: here.map(|device| run_by_device(means.by, device)),
             means,
             profile: Some(found.name),
         })
+    }
+
+    /// The selector with the devices of all rows so far, and with the CPUs behind them.
+    fn of_all(on_cpus: &Self, before: &[Self]) -> Self {
+        let devices: Vec<&Self> = before.iter().filter(|row| row.profile.is_some()).collect();
+        let names: Vec<&str> = devices.iter().map(|row| &*row.name).collect();
+        Self {
+            name: SELECTOR_OF_ALL.to_owned(),
+            description: format!("{}, and on {}, side by side", on_cpus.description, names.join(", ")),
+            means: Means::together(devices.into_iter().chain([on_cpus]).map(|row| &row.means)),
+            measured: None,
+            profile: None,
+        }
     }
 
     /// The profile of the device that is modelled, if it is one.
@@ -112,12 +134,12 @@ fn name_of(profile: &str, kind: Option<&str>, before: &[Row]) -> String {
     kind.filter(|kind| before.iter().all(|row| row.name != *kind)).unwrap_or_else(|| profile.to_owned())
 }
 
-fn run_by_cpu(method: Method, workers: usize) -> Vec<String> {
-    ["--method", method.name(), "--workers", &workers.to_string()].map(str::to_owned).to_vec()
+fn run_by_cpu(by: By, workers: usize) -> Vec<String> {
+    ["--method", &by.mix().to_string(), "--workers", &workers.to_string()].map(str::to_owned).to_vec()
 }
 
-fn run_by_device(method: Method, accelerator: &str) -> Vec<String> {
-    ["--method", method.name(), "--accelerator", accelerator].map(str::to_owned).to_vec()
+fn run_by_device(by: By, accelerator: &str) -> Vec<String> {
+    ["--method", &by.mix().to_string(), "--accelerator", accelerator].map(str::to_owned).to_vec()
 }
 
 /// The kinds of device that this machine has and can use: hardware, and nothing in its place.

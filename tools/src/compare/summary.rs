@@ -26,6 +26,9 @@ pub(crate) fn lines(plan: &ComparePlan, host: &Host) -> Vec<String> {
         Seconds(plan.downtime),
         plan.dirty_pages_per_s
     ));
+    if let Some(budget) = plan.cpu_budget {
+        lines.push(format!("Budget:    the source uses {budget} at most, all threads together, on average."));
+    }
     lines.push(
         "Extra CPU: CPU time of the source (user and system, all threads) over the time that the pages took, less the same of no \
          compression, in percent of one core."

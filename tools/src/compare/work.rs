@@ -1,11 +1,12 @@
 //! The work of a comparison: one guest after the other, by every row.
 
 use pageferry_accel::method::Method;
+use pageferry_engine::budget::CpuBudget;
 
 use super::doubts;
 use super::figures::{Evidence, Figures, Measurement, Prediction};
 use super::measured::measure;
-use super::modelled::{GuestCosts, Means, Modelled, World, switchover};
+use super::modelled::{By, GuestCosts, Means, Modelled, World, switchover};
 use super::plan::{ComparePlan, GuestPlan};
 use super::published::{self, Claim, PUBLISHED_CPUS, Studied};
 use super::report::{RowReport, WorkloadReport};
@@ -122,7 +123,8 @@ impl<'a> Work<'a> {
     /// Measures what every page costs by every method that a row or the study needs.
     fn costs(&self, guest: &GuestPlan) -> Result<GuestCosts, Error> {
         self.progress.part(format!("{}: what its pages cost", guest.guest.name));
-        let mut methods: Vec<Method> = self.plan.rows.iter().map(|row| row.means.method).collect();
+        let all = self.plan.rows.iter().map(|row| row.means.by.mix());
+        let mut methods: Vec<Method> = all.flat_map(|mix| mix.methods().to_vec()).collect();
         methods.extend([Method::Raw, Method::Deflate]);
         methods.sort_unstable();
         methods.dedup();
@@ -148,7 +150,7 @@ impl<'a> Work<'a> {
             cpus,
             link: plan.link,
             max_pages: guest.run.transfer.max_pages,
-            cpu_budget: plan.cpu_budget,
+            cpu_budget: plan.cpu_budget.map(CpuBudget::cores),
             switchover: switchover(plan.downtime),
             dirty_pages_per_s: plan.dirty_pages_per_s,
             precision: plan.precision,
@@ -162,9 +164,9 @@ impl<'a> Work<'a> {
         let of = |means: &Means| world.throughput(costs, means);
         Ok(Some(Study {
             workload: guest.guest.name.clone(),
-            raw: of(&Means::cpu(Method::Raw, PUBLISHED_CPUS))?,
+            raw: of(&Means::cpu(By::Method(Method::Raw), PUBLISHED_CPUS))?,
             qat: of(card)?,
-            zlib: of(&Means::cpu(Method::Deflate, PUBLISHED_CPUS))?,
+            zlib: of(&Means::cpu(By::Method(Method::Deflate), PUBLISHED_CPUS))?,
         }))
     }
 

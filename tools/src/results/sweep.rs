@@ -73,6 +73,7 @@ fn words(setting: &str, value: &Value) -> String {
         "connections" => several("connection"),
         "max_pages" => format!("{text} pages a request"),
         LINK => format!("{text} bytes/s"),
+        "cpu_budget" => format!("CPU budget {}", value.as_f64().unwrap_or_default()),
         other => format!("{other} {text}"),
     }
 }

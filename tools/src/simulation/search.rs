@@ -44,17 +44,17 @@ impl Default for Effort {
 ///
 /// # Errors
 /// Those of [`migration`].
-pub fn largest_dirty_rate<C: Chooser>(
+pub fn largest_dirty_rate(
     setup: &Setup,
     costs: &PageCosts,
     (pattern, hot_pages): (Pattern, Option<usize>),
     switchover: &Switchover,
     effort: Effort,
-    mut chooser: impl FnMut() -> C,
+    mut chooser: impl FnMut() -> Box<dyn Chooser>,
 ) -> Result<LargestRate, SimulationError> {
     search(effort, |pages_per_s| {
         let writes = Writes { pages_per_s, pattern, hot_pages };
-        let simulated = migration(setup, costs, &writes, switchover, &mut chooser())?;
+        let simulated = migration(setup, costs, &writes, switchover, &mut *chooser())?;
         Ok(Some(simulated).filter(|simulated| simulated.migrated))
     })
 }

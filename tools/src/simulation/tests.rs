@@ -191,7 +191,7 @@ fn the_largest_dirty_rate_grows_with_the_link_and_with_the_downtime() {
         let setup = setup(vec![cpu(2)], gbit(gbit_per_s));
         let switchover = Switchover { limit: Duration::from_millis(limit), ..Switchover::default() };
         let places = (Pattern::InOrder, None);
-        let chooser = || Fixed::new(Method::Raw, 0);
+        let chooser = || -> Box<dyn Chooser> { Box::new(Fixed::new(Method::Raw, 0)) };
         largest_dirty_rate(&setup, &costs, places, &switchover, Effort::default(), chooser).unwrap()
     };
     let rates = [(1.0, 100), (1.0, 300), (2.0, 300)].map(|(gbit, limit)| largest(gbit, limit).pages_per_s);

@@ -1,6 +1,7 @@
 //! The command line of `accelbench sweep`.
 
 use clap::{Args, value_parser};
+use pageferry_engine::budget::CpuBudget;
 
 use crate::cli::{CodecArgs, DestinationArgs, EndsArgs, InputArgs, METHOD, OUTPUT, OutputArgs};
 use crate::device::AcceleratorArgs;
@@ -27,6 +28,9 @@ pub(crate) struct SweepArgs {
     /// Not more than this a second on the wire, as in 1Gbit,10Gbit [default: no limit]
     #[arg(long, value_name = "RATE,...", value_delimiter = ',', help_heading = SWEPT)]
     pub(crate) max_bandwidth: Vec<ByteRate>,
+    /// Not more CPU time than this at the source, in cores, as in 0.25,1 [default: no limit]
+    #[arg(long, value_name = "CORES,...", value_delimiter = ',', help_heading = SWEPT)]
+    pub(crate) cpu_budget: Vec<CpuBudget>,
     #[command(flatten)]
     pub(crate) input: InputArgs,
     /// Methods to measure at each combination; a+b mixes methods in one stream [default: all that have something to do]

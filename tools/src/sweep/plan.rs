@@ -1,5 +1,6 @@
 //! What a sweep measures: every combination of the settings, each of them a plan as of `run`.
 
+use pageferry_engine::budget::CpuBudget;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -26,7 +27,7 @@ pub(crate) struct Point {
 }
 
 /// The settings that are swept, as they were at one point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Settings {
     pub(crate) workers: usize,
     pub(crate) max_pages: u32,
@@ -35,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) connections: u16,
     /// In bytes a second; nothing without a limit.
     pub(crate) max_bandwidth: Option<ByteRate>,
+    /// In cores; nothing without a limit.
+    pub(crate) cpu_budget: Option<CpuBudget>,
 }
 
 /// What one point differs from another by, as it is typed.
@@ -45,6 +48,7 @@ struct Choice {
     queues: Option<u32>,
     connections: u16,
     max_bandwidth: Option<ByteRate>,
+    cpu_budget: Option<CpuBudget>,
 }
 
 impl SweepPlan {
@@ -66,17 +70,16 @@ impl SweepPlan {
 
 impl Point {
     fn resolve(args: &SweepArgs, choice: Choice) -> Result<Self, PlanError> {
-        let Choice { workers, max_pages, queues, connections, max_bandwidth } = choice;
+        let Choice { workers, max_pages, queues, connections, max_bandwidth, cpu_budget } = choice;
         let SweepArgs { input, method, codec, accelerators, destination, ends, no_verify, output, .. } =
             args.clone();
-        let (cpu_budget, trace_selector) = (None, None);
         let stream = StreamArgs {
             codec,
             max_pages,
             connections,
             max_bandwidth,
             cpu_budget,
-            trace_selector,
+            trace_selector: None,
             no_verify,
         };
         let device = DeviceArgs { choice: accelerators, workers };
@@ -85,7 +88,8 @@ impl Point {
         let queues = queues.map(|queues| queues as usize);
         plan.transfer.device.queues = queues;
         let workers = plan.transfer.device.workers;
-        Ok(Self { settings: Settings { workers, max_pages, queues, connections, max_bandwidth }, plan })
+        let settings = Settings { workers, max_pages, queues, connections, max_bandwidth, cpu_budget };
+        Ok(Self { settings, plan })
     }
 }
 
@@ -96,19 +100,27 @@ fn choices(args: &SweepArgs) -> Vec<Choice> {
         for &max_pages in &args.max_pages {
             for queues in or_default(&args.queues) {
                 for &connections in &args.connections {
-                    let limits = or_default(&args.max_bandwidth);
-                    choices.extend(limits.into_iter().map(|max_bandwidth| Choice {
+                    let choice = |(max_bandwidth, cpu_budget)| Choice {
                         workers,
                         max_pages,
                         queues,
                         connections,
                         max_bandwidth,
-                    }));
+                        cpu_budget,
+                    };
+                    choices.extend(limits(args).into_iter().map(choice));
                 }
             }
         }
     }
     choices
+}
+
+/// What links and CPUs may be used, in every combination.
+fn limits(args: &SweepArgs) -> Vec<(Option<ByteRate>, Option<CpuBudget>)> {
+    let budgets = or_default(&args.cpu_budget);
+    let links = or_default(&args.max_bandwidth).into_iter();
+    links.flat_map(|link| budgets.iter().map(move |&budget| (link, budget))).collect()
 }
 
 /// All values of a list, or once none.
@@ -127,6 +139,7 @@ fn config(args: &SweepArgs, points: &[Point]) -> Value {
         fields.insert("queues".to_owned(), json!(args.queues));
         fields.insert("connections".to_owned(), json!(args.connections));
         fields.insert("max_bandwidth".to_owned(), json!(args.max_bandwidth));
+        fields.insert("cpu_budget".to_owned(), json!(args.cpu_budget));
         if let Some(destination) = fields.get_mut("destination").and_then(Value::as_object_mut) {
             // The same as the source's, at every point.
             destination.remove("workers");
@@ -151,8 +164,9 @@ mod tests {
     #[test]
     fn every_combination_is_a_point_whose_plan_has_its_settings() {
         let lists = ["--workers", "1,2", "--max-pages", "8,63,256", "--queues", "1,4"];
-        let more = ["--connections", "1,3", "--max-bandwidth", "1Gbit,10Gbit", "--accelerator", "iaa-model"];
-        let plan = plan(&[&lists[..], &more].concat()).unwrap();
+        let more = ["--connections", "1,3", "--max-bandwidth", "1Gbit,10Gbit", "--cpu-budget", "0.25,1"];
+        let device = ["--accelerator", "iaa-model"];
+        let plan = plan(&[&lists[..], &more, &device].concat()).unwrap();
         let mut seen = std::collections::BTreeSet::new();
         for Point { settings, plan } in &plan.points {
             let transfer = &plan.transfer;
@@ -163,13 +177,15 @@ mod tests {
                 transfer.device.queues,
                 transfer.connections,
                 transfer.max_bandwidth.unwrap().0,
+                transfer.cpu_budget.unwrap().to_string(),
             );
             let Settings { workers, max_pages, queues, connections, .. } = *settings;
-            assert_eq!(of_plan, (workers, max_pages, queues, connections, rate.0));
+            let budget = settings.cpu_budget.unwrap().to_string();
+            assert_eq!(of_plan, (workers, max_pages, queues, connections, rate.0, budget));
             assert_eq!(plan.destination.workers, workers);
             seen.insert(of_plan);
         }
-        assert_eq!((plan.points.len(), seen.len()), (48, 48));
+        assert_eq!((plan.points.len(), seen.len()), (96, 96));
         assert_eq!(
             (&plan.config["max_pages"], &plan.config["queues"]),
             (&json!([8, 63, 256]), &json!([1, 4]))
@@ -181,6 +197,6 @@ mod tests {
         let plan = plan(&[]).unwrap();
         let [Point { settings, .. }] = &plan.points[..] else { panic!("{:?}", plan.points.len()) };
         assert_eq!((settings.max_pages, settings.connections), (63, 1));
-        assert_eq!((settings.queues, settings.max_bandwidth), (None, None));
+        assert_eq!((settings.queues, settings.max_bandwidth, settings.cpu_budget), (None, None, None));
     }
 }

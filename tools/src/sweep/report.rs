@@ -37,12 +37,13 @@ pub(super) struct Measured {
 /// A setting's column, if any point has a value for it.
 type Setting = (&'static str, fn(&Settings) -> Option<String>);
 
-const SETTINGS: [Setting; 5] = [
+const SETTINGS: [Setting; 6] = [
     ("workers", |settings| Some(settings.workers.to_string())),
     ("max_pages", |settings| Some(settings.max_pages.to_string())),
     ("queues", |settings| settings.queues.map(|queues| queues.to_string())),
     ("connections", |settings| Some(settings.connections.to_string())),
     ("max_bandwidth", |settings| settings.max_bandwidth.map(|rate| rate.0.to_string())),
+    ("cpu_budget", |settings| settings.cpu_budget.map(|budget| budget.cores().to_string())),
 ];
 
 /// A figure's column: its head, and its digits behind the point.
@@ -125,6 +126,9 @@ impl fmt::Display for Settings {
             write!(f, ", {queues} queues")?;
         }
         write!(f, ", {} connections", self.connections)?;
-        self.max_bandwidth.map_or(Ok(()), |rate| write!(f, ", {rate}"))
+        if let Some(rate) = self.max_bandwidth {
+            write!(f, ", {rate}")?;
+        }
+        self.cpu_budget.map_or(Ok(()), |budget| write!(f, ", {budget}"))
     }
 }

@@ -44,6 +44,10 @@ fn origins(comparison: &Value) -> Vec<(String, &'static str, String)> {
     origins
 }
 
+const DEVICES: [&str; 4] = ["QAT", "qat-4xxx", "IAA", "DSA"];
+
+const ALL_DEVICES: &str = "selector, all devices";
+
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -61,7 +65,8 @@ fn the_json_has_a_row_a_way_for_every_guest_and_only_what_ran_is_measured() {
         let rows: Vec<&str> =
             list(workload, "rows").iter().map(|row| row["name"].as_str().unwrap()).collect();
         assert_eq!(rows[..4], ["no compression", &*zlib, "zstd", "xbzrle"]);
-        assert_eq!(rows[4..], ["QAT", "qat-4xxx", "IAA", "DSA"]);
+        assert_eq!(rows[4..8], DEVICES);
+        assert_eq!(rows[8..], ["selector", ALL_DEVICES]);
     }
     assert_eq!(comparison["config"]["cpus"], cores().min(16));
     let said = comparison["warnings"].to_string();
@@ -75,7 +80,8 @@ fn the_json_has_a_row_a_way_for_every_guest_and_only_what_ran_is_measured() {
             .any(|one| one["name"] == device && one["provenance"] == "hardware")
     };
     for (row, figure, origin) in origins(&comparison) {
-        let ran = !["QAT", "qat-4xxx", "IAA", "DSA"].contains(&&*row) || has(&row[..3].to_lowercase());
+        let modelled = DEVICES.contains(&&*row) && !has(&row[..3].to_lowercase());
+        let ran = !modelled && row != ALL_DEVICES;
         let of_a_run = ["pages_per_s", "relative", "extra_cpu_percent", "ratio"].contains(&figure);
         let expected = if ran && of_a_run { "measured" } else { "modelled" };
         assert_eq!(origin, expected, "{figure} of {row}");
@@ -133,14 +139,30 @@ fn snapshots_of_the_user_are_guests_and_a_single_image_has_no_deltas() {
 
 #[test]
 fn profiles_and_their_number_are_rows() {
-    // Under a budget nothing is measured.
-    let arguments = ["--workload", "ones", "--cpu-budget", "0.5", "--devices", "3"];
+    let arguments = ["--workload", "ones", "--modelled-only", "--devices", "3"];
     let comparison = compare(&[&arguments[..], &["--profile", "qat-4xxx", "--profile", "dsa-full"]].concat());
     is_all_modelled(&comparison);
     let rows = list(&comparison["workloads"][0], "rows");
-    assert_eq!((rows.len(), &rows[4]["name"], &rows[5]["name"]), (6, &"QAT".into(), &"DSA".into()));
+    assert_eq!((rows.len(), &rows[4]["name"], &rows[5]["name"]), (8, &"QAT".into(), &"DSA".into()));
+    assert!(rows[7]["description"].as_str().unwrap().contains("on QAT, DSA, side by side"), "{comparison}");
     assert!(rows[4]["description"].as_str().unwrap().starts_with("3 × "), "{comparison}");
     assert_eq!(comparison["config"]["profiles"], serde_json::json!(["qat-4xxx", "dsa-full"]));
+}
+
+#[test]
+fn a_budget_holds_what_is_measured_and_what_is_modelled() {
+    // Over a link that is faster than any CPU here, the budget is what limits no compression.
+    let held = ["--workload", "ones", "--cpus", "1", "--link", "200Gbit", "--cpu-budget"];
+    let pages_per_s = |budget, only: &[&str]| {
+        let comparison = compare(&[&held[..], &[budget], only].concat());
+        assert!(comparison["config"]["workloads"][0]["run"]["cpu_budget"].is_number(), "{comparison}");
+        let figure = &comparison["workloads"][0]["rows"][0]["figures"]["pages_per_s"];
+        assert_eq!(figure["provenance"] == "measured", only.is_empty(), "{comparison}");
+        figure["value"].as_f64().unwrap()
+    };
+    pages_per_s("0.25", &[]);
+    let [little, much] = ["0.02", "1"].map(|budget| pages_per_s(budget, &["--modelled-only"]));
+    assert!(little < much / 2.0, "{little} pages/s by 0.02 cores, {much} by 1");
 }
 
 #[test]
@@ -151,8 +173,8 @@ fn comparisons_that_mean_nothing_are_wrong_usage() {
         (&["--link", "fast"], "`fast` is no rate"),
         (&["--cpus", "0"], "0 is not in 1..=1024"),
         (&["--devices", "0"], "0 is not in 1..=64"),
-        (&["--cpu-budget", "0"], "`0` is no number of CPUs"),
-        (&["--cpu-budget", "half"], "`half` is no number of CPUs"),
+        (&["--cpu-budget", "0"], "a CPU budget of 0 cores cannot be held"),
+        (&["--cpu-budget", "half"], "`half` is no CPU budget"),
         (&["--memory", "1K"], "1M to 256G"),
         (&["--dirty-rate", "0"], "0 is not in"),
         (&["--downtime", "0"], "is no time"),
@@ -190,7 +212,7 @@ fn every_format_marks_what_is_modelled() {
     };
     let [table, csv] = formatted("table", "a.csv");
     assert!(csv.starts_with("workload,row,description,pages_per_s,pages_per_s_provenance,"), "{csv}");
-    assert_eq!(csv.lines().count(), 9, "{csv}");
+    assert_eq!(csv.lines().count(), 11, "{csv}");
     assert!(csv.lines().skip(1).all(|line| line.matches("modelled").count() == 7), "{csv}");
     let [markdown, _] = formatted("markdown", "a.json");
     for text in [table, markdown] {

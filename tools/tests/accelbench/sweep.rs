@@ -40,6 +40,20 @@ fn every_combination_is_measured_once_with_its_settings() {
 }
 
 #[test]
+fn the_selector_is_a_method_and_a_budget_a_setting() {
+    let report = sweep(&["--method", "raw,auto", "--cpu-budget", "0.25,1"]);
+    let keys: Vec<(&Value, &Value)> = points(&report)
+        .iter()
+        .map(|point| (&point["settings"]["cpu_budget"], &point["result"]["method"]))
+        .collect();
+    let [quarter, one] = [&Value::from(0.25), &Value::from(1.0)];
+    let [raw, auto] = [&Value::from("raw"), &Value::from("auto")];
+    assert_eq!(keys, [(quarter, raw), (quarter, auto), (one, raw), (one, auto)]);
+    assert_eq!(report["config"]["cpu_budget"], serde_json::json!([0.25, 1.0]));
+    assert!(points(&report).iter().all(|point| point["result"]["verified"] == true), "{report}");
+}
+
+#[test]
 fn queues_are_those_of_the_device() {
     let report = sweep(&["--accelerator", "iaa-model", "--queues", "1,4", "--method", "deflate"]);
     let queues: Vec<&Value> = points(&report).iter().map(|point| &point["settings"]["queues"]).collect();
@@ -59,6 +73,7 @@ fn settings_that_mean_nothing_are_wrong_usage() {
         (&["--max-pages", "8,2000"], "2000 is not in 1..=1024"),
         (&["--connections", "1,65"], "65 is not in 1..=64"),
         (&["--max-bandwidth", "1Gbit,fast"], "`fast` is no rate"),
+        (&["--cpu-budget", "1,0"], "a CPU budget of 0 cores cannot be held"),
         (&["--method", "gzip"], "`gzip` is no method"),
         (&["--method", "raw", "--level", "1"], "no effect"),
         (&["--export", "a.pdf"], "names no format"),
@@ -78,7 +93,7 @@ fn every_format_has_a_row_a_point_and_method() {
     };
     let csv = formatted("csv");
     assert!(
-        csv.starts_with("workers,max_pages,queues,connections,max_bandwidth,method,accelerator,"),
+        csv.starts_with("workers,max_pages,queues,connections,max_bandwidth,cpu_budget,method,accelerator,"),
         "{csv}"
     );
     let fields: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
