@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pageferry_tools::calibration::median;
 use rustix::time::{ClockId, clock_gettime};
 
 /// User and system time of the whole process until now.
@@ -83,13 +84,6 @@ pub fn ticks_to_seconds(count: u64) -> f64 {
 /// The median of five runs.
 pub fn median_of_5(mut run: impl FnMut() -> f64) -> f64 {
     median((0..5).map(|_| run()))
-}
-
-/// The median; of an even number the upper one of the two in the middle. Not a number if there is nothing.
-pub fn median(figures: impl Iterator<Item = f64>) -> f64 {
-    let mut figures: Vec<f64> = figures.collect();
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// How many GB (10^9 bytes) a second `work` gets through, the median of five runs.

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use pageferry_accel::method::Method;
 use pageferry_tools::calibration::{Calibration, calibrate};
-use pageferry_tools::validation::{Comparison, Contest, DeviceTiming, Guest};
+use pageferry_tools::page_costs::{Guest, Writer};
+use pageferry_tools::validation::{Comparison, Contest, DeviceTiming};
 
 /// How far a prediction may be off.
 const TOLERANCE: f64 = 0.10;
@@ -48,12 +49,17 @@ fn hold(name: &str, contest: &Contest, compare: impl Fn(&Calibration) -> Compari
 }
 
 fn hold_on_cpu(name: &str, guest: Guest, rounds: u32, methods: &[Method]) {
-    let contest = Contest::new(guest, rounds).unwrap();
+    let contest = Contest::new(guest, rounds);
     for &method in methods {
         hold(&format!("{name} by {method}"), &contest, |calibration| {
             contest.on_cpu(calibration, method, RUNS).unwrap()
         });
     }
+}
+
+/// A built-in workload that writes a little on every other page.
+fn workload(name: &str, bytes: u64) -> Guest {
+    Guest::workload(Writer { name, bytes, dirty_percent: 50, change_bytes: 256 }).unwrap()
 }
 
 /// Whether it makes sense to measure here; if so, with the machine to itself as far as that can be had.
@@ -78,7 +84,7 @@ fn it_predicts_the_cpu_on_every_workload() {
     if !can_measure() {
         return;
     }
-    let workload = |name: &str| Guest::Workload(name.into(), 64 * MIB);
+    let workload = |name| workload(name, 64 * MIB);
     hold_on_cpu("ones", workload("ones"), 3, &[Method::Raw, Method::Deflate]);
     hold_on_cpu("sequence", workload("sequence"), 3, &[Method::Deflate, Method::Zstd]);
     hold_on_cpu("random", workload("random"), 3, &[Method::Raw, Method::Lz4]);
@@ -97,7 +103,12 @@ fn it_predicts_the_cpu_on_images_that_are_given_by_the_environment() {
     }
     let images: Vec<PathBuf> = std::env::split_paths(&images).collect();
     let rounds = u32::try_from(images.len()).unwrap();
-    hold_on_cpu("images", Guest::Images(images), rounds, &[Method::Deflate, Method::Zstd, Method::Xbzrle]);
+    hold_on_cpu(
+        "images",
+        Guest::images(images).unwrap(),
+        rounds,
+        &[Method::Deflate, Method::Zstd, Method::Xbzrle],
+    );
 }
 
 #[test]
@@ -110,10 +121,10 @@ fn it_predicts_a_device_model_of_given_latency_and_bandwidth() {
     let late = DeviceTiming { latency: Duration::from_millis(20), bytes_per_s: 400_000_000, requests: 2 };
     // Not memory for which the driver has the device count now and then, for better codes: that pass is not in the simulation, and
     // took the model's engines a fifth of their time with `sequence`.
-    for (workload, bytes) in [("ones", 16 * MIB), ("random", 8 * MIB)] {
-        for (name, timing) in [("slow", slow), ("late", late)] {
-            let contest = Contest::new(Guest::Workload(workload.into(), bytes), 1).unwrap();
-            hold(&format!("{workload} on a {name} device"), &contest, |calibration| {
+    for (name, bytes) in [("ones", 16 * MIB), ("random", 8 * MIB)] {
+        for (device, timing) in [("slow", slow), ("late", late)] {
+            let contest = Contest::new(workload(name, bytes), 1);
+            hold(&format!("{name} on a {device} device"), &contest, |calibration| {
                 contest.on_device(calibration, &timing, 3).unwrap()
             });
         }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use ferryvm::Pattern;
 use pageferry_accel::method::Method;
+use pageferry_tools::calibration::median;
 use serde::Serialize;
 
 use super::search::{Effort, Found, Tried, largest, rate_of};
 use super::trial::{Broken, Downtime, Setting, Trial, migrate, own_speed};
-use crate::clock::median;
 
 /// What was found of one method on one pattern.
 #[derive(Clone, Debug, Serialize)]

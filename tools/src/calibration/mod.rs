@@ -187,7 +187,7 @@ impl Bench {
             decodes.push(decode);
         }
         let (encode, decode) = (median(encodes), median(decodes));
-        let of = |part: fn(&RequestCosts) -> f64| median(all.iter().map(part).collect());
+        let of = |part: fn(&RequestCosts) -> f64| median(all.iter().map(part));
         Ok(RequestCosts {
             pages: of(|costs| costs.pages),
             bytes: of(|costs| costs.bytes),
@@ -264,10 +264,11 @@ pub(crate) fn ns(time: Duration) -> f64 {
     time.as_secs_f64() * 1e9
 }
 
-/// The median; of an even number the upper one of the two in the middle. 0 if there is nothing.
-pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+/// The median; of an even number the upper one of the two in the middle. Not a number if there is nothing.
+pub fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.into_iter().collect();
     figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(0.0)
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]

@@ -37,8 +37,8 @@ pub struct Map {
 pub struct MapStep {
     /// When.
     pub at: f64,
-    /// For every place, in order.
-    pub slots: Vec<Slot>,
+    /// For every place, in order; nothing is drawn where nothing was chosen.
+    pub slots: Vec<Option<Slot>>,
 }
 
 const LEFT: f64 = 92.0;
@@ -72,7 +72,7 @@ impl Map {
         canvas.text("small soft", LEFT, BOTTOM + 40.0, &self.across);
         let used: Vec<Slot> = Slot::ALL
             .into_iter()
-            .filter(|slot| self.steps.iter().any(|step| step.slots.contains(slot)))
+            .filter(|&slot| self.steps.iter().any(|step| step.slots.contains(&Some(slot))))
             .collect();
         let wide = text::width(&self.down, 12.0) + 40.0;
         stack::legend(&mut canvas, LEFT.max(wide), &used);
@@ -105,7 +105,7 @@ impl Map {
             };
             for column in &columns {
                 let slots = column.slots.get(first..last.min(column.slots.len())).unwrap_or_default();
-                let slot = most(slots.iter().copied());
+                let slot = most(slots.iter().copied()).flatten();
                 if begun.map(|(slot, _)| slot) != slot {
                     let x = across.at(column.at);
                     if let Some(before) = begun.take() {
@@ -135,8 +135,8 @@ impl Map {
 }
 
 /// What occurs most often.
-fn most(slots: impl Iterator<Item = Slot>) -> Option<Slot> {
-    let mut counts: BTreeMap<Slot, usize> = BTreeMap::new();
+fn most(slots: impl Iterator<Item = Option<Slot>>) -> Option<Option<Slot>> {
+    let mut counts: BTreeMap<Option<Slot>, usize> = BTreeMap::new();
     slots.for_each(|slot| *counts.entry(slot).or_default() += 1);
     counts.into_iter().max_by_key(|&(_, count)| count).map(|(slot, _)| slot)
 }
@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn step(at: f64, names: &[&str]) -> MapStep {
-        MapStep { at, slots: names.iter().map(|name| Slot::of(name)).collect() }
+        MapStep { at, slots: names.iter().map(|name| (*name != "-").then(|| Slot::of(name))).collect() }
     }
 
     #[test]
@@ -174,10 +174,18 @@ mod tests {
     }
 
     #[test]
+    fn where_nothing_was_chosen_nothing_is_drawn() {
+        let map = map(vec![step(0.0, &["-", "-"]), step(0.5, &["raw", "-"])], 1.0);
+        let cells = map.cells(&Axis::until(Scale::Linear, 1.0, 0.0, 100.0));
+        assert_eq!(cells.keys().collect::<Vec<_>>(), [&Slot::of("raw")]);
+        assert!(cells[&Slot::of("raw")].starts_with("M50 "), "{cells:?}");
+    }
+
+    #[test]
     fn a_large_guest_and_a_long_time_stay_a_small_file() {
         let names = ["raw", "zstd", "delta", "deflate"];
         let steps = (0..3000_usize).map(|at| {
-            let slots = (0..5000).map(|place| Slot::of(names[(at / 700 + place / 900) % 4])).collect();
+            let slots = (0..5000).map(|place| Some(Slot::of(names[(at / 700 + place / 900) % 4]))).collect();
             MapStep { at: at as f64, slots }
         });
         let svg = map(steps.collect(), 3000.0).draw().svg();

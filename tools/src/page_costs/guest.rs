@@ -1,4 +1,4 @@
-//! The costs of a guest that is named: images, or a built-in workload.
+//! A guest that is named: images, or a built-in workload; and what its pages cost.
 
 use std::path::PathBuf;
 
@@ -27,13 +27,52 @@ pub struct Writer<'a> {
     pub change_bytes: u64,
 }
 
+/// A guest, before it is moved.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    pub(crate) input: Input,
+}
+
+impl Guest {
+    /// Of raw images of its memory, in order.
+    ///
+    /// # Errors
+    /// [`MeasureError`] if an image cannot be read.
+    pub fn images(images: Vec<PathBuf>) -> Result<Self, MeasureError> {
+        Ok(Self { input: Input::images(images, PageSize::Kib4)? })
+    }
+
+    /// Of a built-in workload.
+    ///
+    /// # Errors
+    /// [`MeasureError`] if there is no such workload.
+    pub fn workload(writer: Writer<'_>) -> Result<Self, MeasureError> {
+        let Writer { name, bytes, dirty_percent, change_bytes } = writer;
+        let unknown =
+            |_| MeasureError::Input(format!("no workload is called {name}: see accelbench run --help"));
+        let workload = Workload {
+            name: WorkloadName::from_str(name, true).map_err(unknown)?,
+            size: ByteSize(bytes),
+            seed: 1,
+            dirty_percent,
+            change_bytes: ByteSize(change_bytes),
+        };
+        Ok(Self { input: Input::Workload(workload) })
+    }
+
+    fn costs(&self, rounds: u32, methods: &[Method]) -> Result<PageCosts, MeasureError> {
+        let (input, max_pages, page_size) = (&self.input, 63, PageSize::Kib4);
+        measure(&Measurement { input, rounds, methods, max_pages, page_size, codecs: Codecs::default() })
+    }
+}
+
 /// What the pages of a guest cost of which there are images: the first is sent whole, then what changed from one to the next.
 ///
 /// # Errors
 /// [`MeasureError`] if an image cannot be read, or the codecs fail on it.
 pub fn of_images(images: Vec<PathBuf>, methods: &[Method]) -> Result<PageCosts, MeasureError> {
     let rounds = u32::try_from(images.len()).unwrap_or(u32::MAX);
-    of(&Input::images(images, PageSize::Kib4)?, rounds, methods)
+    Guest::images(images)?.costs(rounds, methods)
 }
 
 /// What the pages of a built-in workload cost in so many rounds.
@@ -41,19 +80,5 @@ pub fn of_images(images: Vec<PathBuf>, methods: &[Method]) -> Result<PageCosts, 
 /// # Errors
 /// [`MeasureError`] if there is no such workload, or the codecs fail on it.
 pub fn of_workload(writer: Writer<'_>, rounds: u32, methods: &[Method]) -> Result<PageCosts, MeasureError> {
-    let Writer { name, bytes, dirty_percent, change_bytes } = writer;
-    let unknown = |_| MeasureError::Input(format!("no workload is called {name}: see accelbench run --help"));
-    let workload = Workload {
-        name: WorkloadName::from_str(name, true).map_err(unknown)?,
-        size: ByteSize(bytes),
-        seed: 1,
-        dirty_percent,
-        change_bytes: ByteSize(change_bytes),
-    };
-    of(&Input::Workload(workload), rounds, methods)
-}
-
-fn of(input: &Input, rounds: u32, methods: &[Method]) -> Result<PageCosts, MeasureError> {
-    let (max_pages, page_size, codecs) = (63, PageSize::Kib4, Codecs::default());
-    measure(&Measurement { input, rounds, methods, max_pages, page_size, codecs })
+    Guest::workload(writer)?.costs(rounds, methods)
 }

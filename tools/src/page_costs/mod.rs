@@ -6,7 +6,7 @@ mod station;
 
 use pageferry_accel::method::Method;
 
-pub use guest::{Writer, of_images, of_workload};
+pub use guest::{Guest, Writer, of_images, of_workload};
 pub use measure::MeasureError;
 
 /// What one page costs by one method.

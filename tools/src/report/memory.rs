@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::chart::{Grid, Map, MapStep, Slot, grouped};
-use crate::trace::Choices;
+use crate::trace::{Choices, NOTHING_YET};
 
 use super::drawing::Drawing;
 use super::subject::{Entry, Subject};
@@ -51,22 +51,25 @@ fn map(number: usize, entry: &Entry, choices: &Choices) -> Map {
 const MIB: f64 = 1_048_576.0;
 const GIB: f64 = 1_073_741_824.0;
 
-fn slot(choices: &Choices, letter: char) -> Slot {
-    choices.legend.get(&letter).map_or(Slot::Mix, |name| Slot::of(name))
+/// What a letter stands for, if anything was chosen.
+fn slot(choices: &Choices, letter: char) -> Option<Slot> {
+    let name = choices.legend.get(&letter).map_or("", String::as_str);
+    (name != NOTHING_YET).then(|| Slot::of(name))
 }
 
-/// What most of memory ended with, and how often the selector changed its mind.
+/// What most of memory ended with, and how often the selector changed its mind: a first choice is no change.
 fn sentence(choices: &Choices, steps: &[MapStep]) -> String {
     let shares = steps.last().map(|step| shares(&step.slots)).unwrap_or_default();
     let most = shares.iter().max_by(|one, other| one.1.total_cmp(other.1));
     let most = most.map_or_else(String::new, |(slot, share)| {
         format!(" At the end {:.0}% of it goes by {}.", share * 100.0, slot.name())
     });
-    let changed =
-        |two: &[MapStep]| two[0].slots.iter().zip(&two[1].slots).filter(|(one, other)| one != other).count();
+    let changed = |two: &[MapStep]| {
+        two[0].slots.iter().zip(&two[1].slots).filter(|(one, other)| one.is_some() && one != other).count()
+    };
     let changes: usize = steps.windows(2).map(changed).sum();
     format!(
-        "Each line is a stretch of guest memory, its colour what the selector chose for it.{most} A region of {} changed {} \
+        "Each line is a stretch of guest memory, its colour what the selector chose for it; what is blank it had not sent yet.{most} A region of {} changed {} \
          times on average.",
         crate::quantity::ByteSize(choices.region_bytes),
         grouped(changes as f64 / choices.regions.max(1) as f64)
@@ -74,9 +77,9 @@ fn sentence(choices: &Choices, steps: &[MapStep]) -> String {
 }
 
 /// Which share of all regions each has.
-fn shares(slots: &[Slot]) -> BTreeMap<Slot, f64> {
+fn shares(slots: &[Option<Slot>]) -> BTreeMap<Slot, f64> {
     let mut shares = BTreeMap::new();
-    for &slot in slots {
+    for slot in slots.iter().copied().flatten() {
         *shares.entry(slot).or_insert(0.0) += 1.0 / slots.len() as f64;
     }
     shares
@@ -84,14 +87,16 @@ fn shares(slots: &[Slot]) -> BTreeMap<Slot, f64> {
 
 /// The share of memory by method after each round.
 fn grid(choices: &Choices) -> Grid {
-    let mut rounds: BTreeMap<u32, Vec<Slot>> = BTreeMap::new();
+    let mut rounds: BTreeMap<u32, Vec<Option<Slot>>> = BTreeMap::new();
     for step in &choices.steps {
         rounds.insert(step.round, step.methods.chars().map(|letter| slot(choices, letter)).collect());
     }
-    let used: Vec<Slot> =
-        Slot::ALL.into_iter().filter(|slot| rounds.values().any(|slots| slots.contains(slot))).collect();
+    let used: Vec<Slot> = Slot::ALL
+        .into_iter()
+        .filter(|&slot| rounds.values().any(|slots| slots.contains(&Some(slot))))
+        .collect();
     let head = std::iter::once("at the end of round".to_owned());
-    let row = |(round, slots): (&u32, &Vec<Slot>)| {
+    let row = |(round, slots): (&u32, &Vec<Option<Slot>>)| {
         let shares = shares(slots);
         let share = |slot: &Slot| format!("{:.0}%", shares.get(slot).copied().unwrap_or(0.0) * 100.0);
         std::iter::once((round + 1).to_string()).chain(used.iter().map(share)).collect()
@@ -126,6 +131,8 @@ mod tests {
             assert!(figure.inline().contains(words), "{words} is not in {}", figure.inline());
         }
         assert!(figure.sentence.contains("A region of 2 MiB changed 0.50 times"), "{}", figure.sentence);
+        subject.entries[0].row.choices.as_mut().unwrap().legend.insert('z', NOTHING_YET.to_owned());
+        assert!(!choices(&subject).figures[0].inline().contains("f-mix"), "what is not there has no colour");
         assert_eq!(figure.grid.rows, [["1", "50%", "50%", "0%"], ["2", "0%", "50%", "50%"]]);
     }
 }

@@ -106,10 +106,11 @@ impl Group<'_> {
         if most { values.max_by(order) } else { values.min_by(order) }
     }
 
-    /// The row without any compression, which others are held against.
-    pub(super) fn plain(&self) -> Option<&Entry> {
+    /// The row without any compression that a row is held against: under the same settings.
+    pub(super) fn plain(&self, of: &Entry) -> Option<&Entry> {
         let raw = crate::chart::Slot::of("raw");
-        self.entries.iter().copied().find(|entry| entry.row.slot == raw)
+        let fits = |entry: &&Entry| entry.row.slot == raw && entry.row.settings == of.row.settings;
+        self.entries.iter().copied().find(fits)
     }
 }
 

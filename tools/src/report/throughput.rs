@@ -66,7 +66,7 @@ fn bars(id: String, title: String, groups: &[Group<'_>]) -> Bars {
 
 /// Pages a second, and how often those of no compression that is.
 fn words(group: &Group<'_>, entry: &Entry, value: f64) -> String {
-    let plain = group.plain().filter(|plain| plain.row.id != entry.row.id);
+    let plain = group.plain(entry).filter(|plain| plain.row.id != entry.row.id);
     let held = || Some(value / plain?.row.value(Quantity::PagesPerSecond)?);
     let times = plain.and_then(|_| entry.row.value(Quantity::Relative).or_else(held));
     match times.filter(|times| times.is_finite()) {

@@ -91,6 +91,7 @@ fn row(compared: CompareRow, workload: &str, link: Option<u64>) -> Row {
         name,
         set: workload.to_owned(),
         link,
+        settings: String::new(),
         provenance: if modelled { Provenance::Modelled } else { Provenance::Measured },
         figures,
         pages_by_method: timeline

@@ -19,6 +19,8 @@ pub(crate) struct Row {
     pub(crate) set: String,
     /// How fast the link was, in bytes a second, if it had a limit.
     pub(crate) link: Option<u64>,
+    /// What of the settings differs between the rows of its file, as people say it.
+    pub(crate) settings: String,
     pub(crate) slot: Slot,
     pub(crate) provenance: Provenance,
     pub(crate) figures: BTreeMap<Quantity, Known>,
@@ -57,7 +59,8 @@ pub(crate) enum Quantity {
     Relative,
     /// Pages a second that a guest may write and still be moved.
     MaxDirtyRate,
-    /// CPU time of both ends a page, in microseconds.
+    /// CPU time of both ends a page, in microseconds; of a comparison, where there is extra CPU time, that of the source, less that
+    /// of no compression.
     CpuPerPage,
     /// CPU time beyond that of a guest that is not moved, in percent of one core.
     ExtraCpuPercent,

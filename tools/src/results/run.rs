@@ -39,6 +39,7 @@ pub(super) fn row(outcome: Outcome, set: String, link: Option<u64>) -> Row {
         name: format!("{method}{by}"),
         set,
         link,
+        settings: String::new(),
         slot: Slot::of(&method),
         provenance,
         figures,

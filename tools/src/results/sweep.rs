@@ -55,6 +55,7 @@ fn row(point: SweepPoint, differing: &[String], set: &str) -> Row {
     let SweepPoint { settings, result } = point;
     let link = settings.get(LINK).and_then(Value::as_u64);
     let mut row = run::row(result, set.to_owned(), link);
+    row.settings = differing.join(", ");
     row.name = [std::slice::from_ref(&row.name), differing].concat().join(", ");
     let all =
         settings.iter().filter(|(_, value)| !value.is_null()).map(|(setting, value)| words(setting, value));

@@ -26,8 +26,9 @@ struct Gathered {
     interval: Duration,
 }
 
-/// A region of which no page was sent yet.
+/// A region of which no page was sent yet, and what the legend calls it.
 const NOTHING: char = '.';
+pub(crate) const NOTHING_YET: &str = "nothing yet";
 
 /// How much time lies between two steps at first. When there are more than [`MOST`], every other one goes.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -70,7 +71,7 @@ impl Chosen {
         }
         gathered.note(true);
         let names = Method::ALL.map(|method| (letter(method), method.name().to_owned()));
-        let legend: BTreeMap<_, _> = names.into_iter().chain([(NOTHING, "nothing yet".to_owned())]).collect();
+        let legend: BTreeMap<_, _> = names.into_iter().chain([(NOTHING, NOTHING_YET.to_owned())]).collect();
         let Gathered { region_bytes, now, steps, .. } = &*gathered;
         Some(Choices { region_bytes: *region_bytes, regions: now.len(), steps: steps.clone(), legend })
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::figures::MethodPages;
 
 pub(crate) use choices::{Choices, ChoicesError};
-pub(crate) use chosen::Chosen;
+pub(crate) use chosen::{Chosen, NOTHING_YET};
 pub(crate) use file::TraceFile;
 pub(crate) use recorder::Recorder;
 

@@ -5,7 +5,6 @@
 
 mod device;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use pageferry_accel::codec::deflate::Window;
@@ -20,27 +19,15 @@ use pageferry_engine::sender::SenderConfig;
 
 use crate::calibration::ferry::{Crossing, Ends, cross};
 use crate::calibration::{Calibration, CalibrationError, median};
-use crate::cli::WorkloadName;
 use crate::codecs::Codecs;
 use crate::guest_memory::MemoryKind;
 use crate::host;
 use crate::input::Input;
-use crate::page_costs::PageCosts;
 use crate::page_costs::measure::{MeasureError, Measurement, measure};
-use crate::quantity::ByteSize;
+use crate::page_costs::{Guest, PageCosts};
 use crate::simulation::{CpuLane, Fixed, Host, Lane, Link, Setup, Simulated, SimulationError, transfer};
-use crate::workload::Workload;
 
 pub use device::DeviceTiming;
-
-/// What is sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Guest {
-    /// A built-in workload by its name, of so many bytes.
-    Workload(String, u64),
-    /// Images of a guest.
-    Images(Vec<PathBuf>),
-}
 
 /// A comparison that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -101,24 +88,9 @@ const PAGE_SIZE: PageSize = PageSize::Kib4;
 
 impl Contest {
     /// A contest over so many rounds of a guest, with as many workers at each end as this machine has CPUs.
-    ///
-    /// # Errors
-    /// [`ValidationError::Input`] if there is no such workload or image.
-    pub fn new(guest: Guest, rounds: u32) -> Result<Self, ValidationError> {
-        let input = match guest {
-            Guest::Images(images) => {
-                Input::images(images, PAGE_SIZE).map_err(|error| ValidationError::Input(error.to_string()))?
-            }
-            Guest::Workload(name, bytes) => Input::Workload(Workload {
-                name: <WorkloadName as clap::ValueEnum>::from_str(&name, true)
-                    .map_err(|_| ValidationError::Input(format!("there is no workload {name}")))?,
-                size: ByteSize(bytes),
-                seed: 1,
-                dirty_percent: 50,
-                change_bytes: ByteSize(256),
-            }),
-        };
-        Ok(Self { input, rounds, workers: host::cores() })
+    #[must_use]
+    pub fn new(guest: Guest, rounds: u32) -> Self {
+        Self { input: guest.input, rounds, workers: host::cores() }
     }
 
     /// How many workers each end has, for which to calibrate.
@@ -261,7 +233,7 @@ const THREADS: [&str; 6] =
 fn compare(mut crossings: Vec<Crossing>, predictions: Vec<Simulated>) -> Comparison {
     crossings.sort_by_key(|crossing| crossing.wall);
     let middle = crossings.swap_remove(crossings.len() / 2);
-    let of = |part: fn(&Simulated) -> f64| median(predictions.iter().map(part).collect());
+    let of = |part: fn(&Simulated) -> f64| median(predictions.iter().map(part));
     let cpu = middle.cpu;
     let measured = [cpu.migration, cpu.workers, cpu.poller, cpu.reader, cpu.decoders, cpu.collector];
     let predicted = [
