@@ -3,7 +3,7 @@
 /// How values are laid out along an axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scale {
-    /// Evenly, from 0.
+    /// Evenly, from 0, or from below it where an axis may go there.
     Linear,
     /// By their logarithm, from this value on.
     Log(f64),
@@ -13,6 +13,8 @@ pub enum Scale {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Axis {
     scale: Scale,
+    /// Where a linear axis begins.
+    least: f64,
     most: f64,
     /// Where the least is, and the most.
     from: f64,
@@ -34,18 +36,27 @@ impl Axis {
             }
             Scale::Log(least) => largest.max(least * 10.0),
         };
-        Self { scale, most, from, to }
+        Self { scale, least: 0.0, most, from, to }
+    }
+
+    /// A linear axis from the least of `values`, if that is below 0, to the largest; both ends at ticks.
+    pub(super) fn both_ways(values: impl Iterator<Item = f64> + Clone, from: f64, to: f64) -> Self {
+        let least = values.clone().filter(|value| value.is_finite()).fold(0.0, f64::min);
+        let above = Self::new(Scale::Linear, values, from, to);
+        let step = step(above.most.max(-least));
+        let up = |value: f64| (value / step).ceil() * step;
+        Self { least: -up(-least), most: up(above.most), ..above }
     }
 
     /// The same, with its end exactly at `most`.
     pub(super) fn until(scale: Scale, most: f64, from: f64, to: f64) -> Self {
-        Self { scale, most: if most > 0.0 { most } else { 1.0 }, from, to }
+        Self { scale, least: 0.0, most: if most > 0.0 { most } else { 1.0 }, from, to }
     }
 
     /// Where a value is; one beyond an end is at the end.
     pub(super) fn at(&self, value: f64) -> f64 {
         let share = match self.scale {
-            Scale::Linear => value / self.most,
+            Scale::Linear => (value - self.least) / (self.most - self.least),
             Scale::Log(least) => (value.max(least) / least).ln() / (self.most / least).ln(),
         };
         let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
@@ -56,9 +67,10 @@ impl Axis {
     pub(super) fn ticks(&self) -> Vec<f64> {
         match self.scale {
             Scale::Linear => {
-                let step = step(self.most);
+                let step = step(self.most.max(-self.least));
+                let first = (self.least / step).round();
                 (0..20_u32)
-                    .map(|tick| f64::from(tick) * step)
+                    .map(|tick| (first + f64::from(tick)) * step)
                     .take_while(|&tick| tick <= self.most * 1.0001)
                     .collect()
             }
@@ -95,6 +107,15 @@ mod tests {
             assert!(*ticks.last().unwrap() >= largest * 0.999, "{largest}: {ticks:?}");
             assert!(axis.at(largest) <= 100.0 && axis.at(largest) > 70.0, "{largest}");
         }
+    }
+
+    #[test]
+    fn an_axis_both_ways_has_0_among_its_ticks_and_the_least_within() {
+        let axis = Axis::both_ways([-14.0, 99.0].into_iter(), 0.0, 120.0);
+        assert_eq!(axis.ticks(), [-20.0, 0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
+        assert_eq!((axis.at(-20.0), axis.at(0.0), axis.at(100.0)), (0.0, 20.0, 120.0));
+        let axis = Axis::both_ways([-99.0, 14.0].into_iter(), 0.0, 120.0);
+        assert_eq!((axis.at(-100.0), axis.at(0.0), axis.at(20.0)), (0.0, 100.0, 120.0));
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Scatter {
             self.points.iter().filter(|point| point.modelled).map(|point| point.slot).collect();
         let mut canvas = Canvas::new(&self.id, &hatched);
         let across = Axis::new(Scale::Linear, self.points.iter().map(|point| point.x), LEFT, RIGHT);
-        let up = Axis::new(Scale::Linear, self.points.iter().map(|point| point.y), BOTTOM, TOP);
+        let up = Axis::both_ways(self.points.iter().map(|point| point.y), BOTTOM, TOP);
         self.draw_axes(&mut canvas, &across, &up);
         let places: Vec<((f64, f64), &str)> =
             self.points.iter().map(|point| ((across.at(point.x), up.at(point.y)), &*point.label)).collect();
@@ -105,7 +105,8 @@ impl Scatter {
             canvas.grid((x, TOP), (x, BOTTOM + 4.0));
             canvas.text("small soft middle", x, BOTTOM + 20.0, &text::compact(tick));
         }
-        canvas.line("axis", (LEFT, BOTTOM), (RIGHT, BOTTOM));
+        let zero = up.at(0.0);
+        canvas.line("axis", (LEFT, zero), (RIGHT, zero));
         canvas.line("axis", (LEFT, TOP), (LEFT, BOTTOM));
         canvas.text("small soft", 16.0, TOP - 22.0, &format!("{} (less is better)", self.up));
         canvas.text("small soft end", RIGHT, BOTTOM + 40.0, &format!("{} (more is better)", self.across));

@@ -41,7 +41,7 @@ fn bands(Name { id, title, note }: Name, group: &Group<'_>) -> Stacks {
             let shares = span.pages.into_iter().map(|(slot, pages)| Share { slot, value: pages as f64 });
             Moment { from: span.from, to: span.to, shares: shares.collect() }
         });
-        let how = if entry.row.provenance.is_modelled() { " (modelled)" } else { "" };
+        let how = if entry.row.course.is_modelled() { " (modelled)" } else { "" };
         Stack { label: format!("{}{how}", entry.label), moments: moments.collect() }
     };
     Stacks {
@@ -99,7 +99,7 @@ fn has_course(row: &Row) -> bool {
 }
 
 fn line(entry: &Entry) -> Line {
-    let modelled = entry.row.provenance.is_modelled();
+    let modelled = entry.row.course.is_modelled();
     Line { label: entry.label.clone(), slot: entry.row.slot, modelled, points: ratios(&entry.row.timeline) }
 }
 

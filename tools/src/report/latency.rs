@@ -44,7 +44,7 @@ fn distribution(entry: &Entry) -> Distribution {
     Distribution {
         label: entry.label.clone(),
         slot: entry.row.slot,
-        modelled: entry.row.provenance.is_modelled(),
+        modelled: entry.row.course.is_modelled(),
         buckets: entry.row.latency.iter().map(bucket).collect(),
         marks: vec![(p50, format!("p50 {}", grouped(p50))), (p99, format!("p99 {}", grouped(p99)))],
     }

@@ -94,6 +94,8 @@ fn row(compared: CompareRow, workload: &str, link: Option<u64>) -> Row {
         settings: String::new(),
         provenance: if modelled { Provenance::Modelled } else { Provenance::Measured },
         figures,
+        // It is of the migration of a guest that writes, which is never measured.
+        course: Provenance::Modelled,
         pages_by_method: timeline
             .last()
             .map_or_else(MethodPages::default, |last| last.pages_by_method.clone()),

@@ -24,6 +24,8 @@ pub(crate) struct Row {
     pub(crate) slot: Slot,
     pub(crate) provenance: Provenance,
     pub(crate) figures: BTreeMap<Quantity, Known>,
+    /// How the timeline and the latency were come by: in a comparison not as the throughput was.
+    pub(crate) course: Provenance,
     pub(crate) timeline: Vec<Sample>,
     pub(crate) latency: Vec<LatencyBucket>,
     pub(crate) request_us: Option<RequestMicros>,

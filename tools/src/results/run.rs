@@ -43,6 +43,7 @@ pub(super) fn row(outcome: Outcome, set: String, link: Option<u64>) -> Row {
         slot: Slot::of(&method),
         provenance,
         figures,
+        course: provenance,
         timeline,
         latency,
         request_us: Some(request_us),

@@ -52,6 +52,77 @@ fn a_result_becomes_a_page_and_every_chart_a_file() {
     }
 }
 
+/// Files that `compare`, `sweep` and `run` wrote, with a selector in each.
+fn of_every_kind(folder: &Path) -> [String; 3] {
+    let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let files = ["compare.json", "sweep.json", "run.json"].map(file);
+    let compare = ["compare", "--quick", "--modelled-only", "--workload", "ones", "--size", "1M"];
+    let compare = [&compare[..], &["--memory", "64M", "--downtime", "10ms", "--dirty-rate", "1000"]].concat();
+    let sweep = ["sweep", "--size", "4M", "--method", "raw,auto", "--cpu-budget", "0.25,1"].to_vec();
+    let of_run = ["run", "--size", "16M", "--rounds", "3", "--method", "raw,zstd,auto"].to_vec();
+    for (command, file) in [compare, sweep, of_run].iter().zip(&files) {
+        let ended = run(&[&command[..], &["--export", file]].concat());
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+    files
+}
+
+#[test]
+fn what_compare_sweep_and_run_write_becomes_one_page_with_every_chart() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = of_every_kind(folder.path());
+    let (page, charts) = (folder.path().join("all.html"), folder.path().join("charts"));
+    let output = ["--output", page.to_str().unwrap(), "--charts", charts.to_str().unwrap()];
+    let ended = run(&[&["report"], &files.each_ref().map(String::as_str)[..], &output].concat());
+    // 10 rows, two methods under two budgets, and three methods.
+    assert!(ended.code == Some(0) && ended.stdout.contains("charts of 17 rows"), "{ended:?}");
+    let text = fs::read_to_string(page).unwrap();
+    let missing = text.find("Left out").map(|at| text[at..].chars().take(200).collect::<String>());
+    assert_eq!(missing, None, "a kind of chart is missing");
+    for words in ["selector, all devices", "auto, CPU budget 0.25", "zstd"] {
+        assert!(text.contains(words), "{words}");
+    }
+    let drawn = svgs(&charts);
+    let of = |kind: &str| drawn.iter().filter(|(name, _)| name.starts_with(kind)).collect::<Vec<_>>();
+    for kind in ["throughput", "cpu", "mix", "ratio", "dirty-rate", "downtime", "latency"] {
+        let (name, svg) = of(kind).first().unwrap_or_else(|| panic!("no {kind}"));
+        assert!(svg.contains("class=\"mark"), "{name}");
+    }
+    let maps = of("choices");
+    assert_eq!(
+        maps.len(),
+        3,
+        "a map for each stream of the sweep by the selector, and one for that of the run"
+    );
+    assert!(maps.iter().all(|(_, svg)| svg.contains("class=\"mark")), "{maps:?}");
+    let mix = &of("mix")[0].1;
+    assert!(mix.contains("selector (modelled)"), "the course of a comparison was not measured: {mix}");
+}
+
+/// The charts of a folder, by their names.
+fn svgs(folder: &Path) -> Vec<(String, String)> {
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let mut svgs: Vec<_> = files
+        .filter(|file| file.extension().is_some_and(|extension| extension == "svg"))
+        .map(|file| {
+            (file.file_stem().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(file).unwrap())
+        })
+        .collect();
+    svgs.sort();
+    svgs
+}
+
+#[test]
+fn results_of_every_kind_are_the_same_as_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, rows) in of_every_kind(folder.path()).iter().zip([10, 4, 3]) {
+        let ended = run(&["compare-results", file, file, "--fail-below", "0%", "--format", "json"]).json();
+        assert_eq!(ended["rows"].as_array().unwrap().len(), rows, "{ended}");
+        let same = |row: &Value| row["pages_per_s"]["percent"] == json!(0.0);
+        assert!(ended["rows"].as_array().unwrap().iter().all(same), "{ended}");
+    }
+}
+
 #[test]
 fn a_result_that_is_worse_exits_5_and_one_that_is_not_exits_0() {
     let folder = tempfile::tempdir().unwrap();

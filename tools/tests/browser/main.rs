@@ -44,16 +44,33 @@ fn report(results: &[&str]) -> (TempDir, PathBuf) {
     (folder, page)
 }
 
-/// Results of a guest that is moved now, over two links, by CPUs and by models.
+/// Results of a guest that is moved now, over two links, by CPUs, by a selector and by models; of a sweep, and of a comparison.
 fn measured(folder: &Path) -> Vec<String> {
     let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let (fast, slow, model) = (file("fast.json"), file("slow.json"), file("model.json"));
     let run = ["run", "--size", "24M", "--rounds", "4", "--export"];
-    accelbench(&[&run[..], &[&fast, "--method", "raw,deflate,zstd,lz4,xbzrle,delta,zstd+xbzrle"]].concat());
+    accelbench(
+        &[&run[..], &[&fast, "--method", "raw,deflate,zstd,lz4,xbzrle,delta,zstd+xbzrle,auto"]].concat(),
+    );
     accelbench(&[&run[..], &[&slow, "--method", "raw,zstd", "--max-bandwidth", "1Gbit"]].concat());
     let devices = ["--accelerator", "iaa-model,dsa-full-model", "--method", "deflate+delta"];
     accelbench(&[&run[..], &[&model], &devices].concat());
-    vec![fast, slow, model]
+    let (swept, compared) = (file("swept.json"), file("compared.json"));
+    let sweep = ["sweep", "--size", "4M", "--method", "raw,auto", "--cpu-budget", "0.25,1"];
+    accelbench(&[&sweep[..], &["--export", &swept]].concat());
+    let compare = [
+        "compare",
+        "--quick",
+        "--modelled-only",
+        "--workload",
+        "ones,kv",
+        "--size",
+        "1M",
+        "--dirty-rate",
+        "1000",
+    ];
+    accelbench(&[&compare[..], &["--memory", "64M", "--downtime", "10ms", "--export", &compared]].concat());
+    vec![fast, slow, model, swept, compared]
 }
 
 fn all_is_well(browser: &mut Chromium, page: &Path) {
