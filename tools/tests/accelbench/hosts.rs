@@ -63,7 +63,15 @@ fn both_hosts_report_the_same_migration() {
         let received = receiver.end().json();
         let (sent, received) = (&sent["results"][0], &received["results"][0]);
         assert_eq!(sent["verified"], true, "{sent}");
-        assert_eq!(sent, received);
+        let of_the_source = ["timeline", "latency", "choices"];
+        let told = |report: &serde_json::Value| {
+            let mut report = report.as_object().unwrap().clone();
+            report.retain(|field, _| !of_the_source.contains(&&**field));
+            report
+        };
+        // How it went is what the source saw, and is too much to be told.
+        assert_eq!(told(sent), told(received));
+        assert!(!sent["latency"].as_array().unwrap().is_empty(), "{sent}");
         assert!(
             sent["destination_cpu_us_per_page"].is_number() && sent["source_cpu_us_per_page"].is_number()
         );
