@@ -19,8 +19,8 @@ use crate::page_costs::MeasureError;
 use crate::plan::PlanError;
 use crate::profile::ProfileError;
 use crate::quantity::ByteSize;
-use crate::regression::RegressionError;
-use crate::results::ResultError;
+use crate::regression::error::RegressionError;
+use crate::results::error::ResultError;
 use crate::simulation::SimulationError;
 
 /// How accelbench ends. The numbers are part of its interface; 130 follows from an interrupt.

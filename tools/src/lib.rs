@@ -13,6 +13,7 @@
 pub mod accelerator_name;
 pub mod accelerators;
 mod address;
+mod args;
 pub mod calibration;
 pub mod chart;
 mod cli;
@@ -58,6 +59,7 @@ pub mod simulation;
 mod source;
 mod summary;
 mod sweep;
+mod threads;
 mod trace;
 pub mod validation;
 mod warnings;

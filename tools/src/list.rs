@@ -8,7 +8,7 @@ use pageferry_accel::queue::{Accelerator, Capabilities};
 use serde::Serialize;
 
 use crate::accelerators;
-use crate::cli::ListFormat;
+use crate::args::ListFormat;
 use crate::console;
 use crate::devices::{self, Device, Function, Places};
 use crate::error::Error;

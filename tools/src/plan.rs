@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use crate::accelerator_name::AcceleratorNames;
 use crate::address::as_text;
-use crate::cli::{
+use crate::args::{
     CodecArgs, EndsArgs, FormatChoice, InputArgs, OutputArgs, RecvArgs, RunArgs, SendArgs, StreamArgs,
     TransportChoice,
 };

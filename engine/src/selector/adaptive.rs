@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::destination::Decoded;
 use super::evidence::RegionState;
-use super::host::single;
 use super::knowledge::Knowledge;
 use super::link::Stretch;
 use super::market::Market;
 use super::probes::Probes;
 use super::sight::{Choice, Observation, Piece, SelectorCounts};
+use super::single::single;
 use super::terms::Terms;
 use super::trace::{Decision, Event, Reason, Seen, Tracer};
 use super::way::{Family, PageCost, Way};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pageferry_accel::method::Method;
 
-use super::host::single;
+use super::single::single;
 use super::way::Expectation;
 
 /// What the destination said it took to decode, since it said so last.

@@ -1,6 +1,7 @@
 //! What the sender's own threads cost, and how much CPU time there really is.
 
 use super::link::Stretch;
+use super::single::single;
 
 /// The poller's time, as so much a request and so much a byte: least squares over what was seen, the latest most.
 #[derive(Clone, Debug)]
@@ -111,12 +112,6 @@ impl CpuShare {
     pub(super) fn get(&self) -> f32 {
         self.0
     }
-}
-
-/// Seven digits of it.
-#[expect(clippy::cast_possible_truncation, reason = "estimates need no more than seven digits")]
-pub(super) fn single(value: f64) -> f32 {
-    value as f32
 }
 
 #[cfg(test)]

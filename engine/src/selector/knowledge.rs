@@ -6,8 +6,8 @@
 //! where two methods of a family have seen the same region.
 
 use super::evidence::{Evidence, Regions};
-use super::host::single;
 use super::sight::Observation;
+use super::single::single;
 use super::terms::Terms;
 use super::way::{Expectation, Family, PageCost, Way};
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 use pageferry_accel::method::Method;
 
 use super::destination::{Decoded, Destination};
-use super::host::{CpuShare, PollerCost, single};
+use super::host::{CpuShare, PollerCost};
 use super::knowledge::KnownWay;
 use super::link::{LinkRate, Stretch};
 use super::prices::{Prices, Resource};
+use super::single::single;
 use super::terms::Terms;
 use super::way::PageCost;
 

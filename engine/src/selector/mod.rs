@@ -16,6 +16,7 @@ mod market;
 mod prices;
 mod probes;
 mod sight;
+mod single;
 mod terms;
 #[cfg(all(test, not(loom)))]
 mod tests;

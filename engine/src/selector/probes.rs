@@ -1,6 +1,6 @@
 //! Which way is tried next though another is thought to be the best, and what that may cost.
 
-use super::host::single;
+use super::single::single;
 
 /// When which way is probed, and how much may be spent on it.
 #[derive(Clone, Debug)]

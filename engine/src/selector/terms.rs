@@ -5,7 +5,7 @@ use pageferry_accel::queue::{Capabilities, MemoryAccess};
 use pageferry_accel::units::{PageIndex, PageSize};
 use serde::{Deserialize, Serialize};
 
-use super::host::single;
+use super::single::single;
 use super::way::Way;
 
 /// What an accelerator is to a selector.

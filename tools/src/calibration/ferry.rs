@@ -13,7 +13,7 @@ use pageferry_engine::receiver::Incoming;
 use pageferry_engine::sender::{SendReport, Sender, SenderConfig};
 
 use super::CalibrationError;
-use super::threads::{self, ThreadId};
+use crate::threads::{self, ThreadId};
 
 /// What works at the two ends, and how many threads of it.
 pub(crate) struct Ends {

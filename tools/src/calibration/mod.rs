@@ -5,7 +5,6 @@
 //! or a byte of it does.
 
 pub(crate) mod ferry;
-pub(crate) mod threads;
 
 use std::sync::Arc;
 use std::thread;
@@ -23,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::page_costs::measure::of_worker_alone;
 use crate::simulation::HostCosts;
+use crate::threads::{self, ns};
 use ferry::{Crossing, Ends, cross};
 
 /// What this machine was found to need.
@@ -258,10 +258,6 @@ fn nap() -> (f64, f64) {
     }
     let cpu = ns(threads::own() - cpu) / f64::from(NAPS);
     (ns(begun.elapsed()) / f64::from(NAPS) - cpu, cpu)
-}
-
-pub(crate) fn ns(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e9
 }
 
 /// The median; of an even number the upper one of the two in the middle. Not a number if there is nothing.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::{Args, value_parser};
 use pageferry_engine::budget::CpuBudget;
 
-use crate::cli::{INPUT, OUTPUT, OutputArgs, WorkloadName};
+use crate::args::{INPUT, OUTPUT, OutputArgs, WorkloadName};
 use crate::quantity::{ByteRate, ByteSize, Seconds};
 
 /// The heading of what is compared.

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use super::args::{CompareArgs, Snapshots};
-use crate::cli::WorkloadName;
+use crate::args::WorkloadName;
 use crate::quantity::ByteSize;
 
 /// A guest, and how it is handed to `accelbench run`.

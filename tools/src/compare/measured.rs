@@ -5,7 +5,7 @@ use pageferry_engine::budget::CpuBudget;
 
 use super::figures::Measurement;
 use super::guest::Guest;
-use crate::cli::{Cli, Command};
+use crate::args::RunArgs;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::plan::{PlanError, RunPlan};
@@ -23,24 +23,27 @@ pub(crate) struct Course {
     pub(crate) cpu_budget: Option<CpuBudget>,
 }
 
+/// The arguments of `run` alone.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true)]
+struct Alone {
+    #[command(flatten)]
+    args: RunArgs,
+}
+
 impl Course {
     /// The plan of `run` for a guest, with the arguments that make the row.
     ///
     /// # Errors
     /// [`PlanError`] if an image cannot be read.
     pub(crate) fn plan(&self, guest: &Guest, row: &[String]) -> Result<RunPlan, PlanError> {
-        let own = ["accelbench".to_owned(), "run".to_owned()];
         let budget = self.cpu_budget.map(|budget| ("--cpu-budget", budget.cores().to_string()));
         let limits =
             [("--max-bandwidth", format!("{:.0}", self.bytes_per_s)), ("--runs", self.runs.to_string())];
         let limits = limits.into_iter().chain(budget).flat_map(|(option, value)| [option.to_owned(), value]);
-        let all =
-            own.into_iter().chain(guest.arguments.iter().cloned()).chain(limits).chain(row.iter().cloned());
-        match Cli::try_parse_from(all) {
-            Ok(Cli { command: Command::Run(args) }) => RunPlan::resolve(*args),
-            Ok(_) => Err(PlanError::Run("it is another command".to_owned())),
-            Err(error) => Err(PlanError::Run(error.to_string())),
-        }
+        let all = guest.arguments.iter().cloned().chain(limits).chain(row.iter().cloned());
+        let typed = Alone::try_parse_from(all).map_err(|error| PlanError::Run(error.to_string()))?;
+        RunPlan::resolve(typed.args)
     }
 }
 

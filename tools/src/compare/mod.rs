@@ -5,6 +5,7 @@
 //! is (`figures`).
 
 mod args;
+mod cpus;
 mod doubts;
 mod figures;
 mod guest;

@@ -7,6 +7,7 @@ use pageferry_engine::budget::CpuBudget;
 use serde_json::{Value, json};
 
 use super::args::CompareArgs;
+use super::cpus::Cpus;
 use super::guest::Guest;
 use super::measured::Course;
 use super::rows::{self, Row};
@@ -44,20 +45,6 @@ pub(crate) struct GuestPlan {
     /// In the order of the rows; none for a row that is only modelled.
     pub(crate) runs: Vec<Option<RunPlan>>,
 }
-
-/// The CPUs of each host that work on pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cpus {
-    /// What is compared with.
-    pub(crate) used: usize,
-    /// What this machine has.
-    pub(crate) here: usize,
-    /// Whether the user said how many.
-    pub(crate) asked: bool,
-}
-
-/// What the study that this comparison follows had.
-pub(crate) const DEFAULT_CPUS: usize = 16;
 
 const GBIT: u64 = 1_000_000_000 / 8;
 
@@ -119,36 +106,6 @@ impl GuestPlan {
             |row: &Row| row.measured.as_ref().map(|arguments| course.plan(&guest, arguments)).transpose();
         let runs = rows.iter().map(plan).collect::<Result<_, _>>()?;
         Ok(Self { guest, run, runs })
-    }
-}
-
-impl Cpus {
-    /// As many as asked for, or 16, or what there is.
-    fn resolve(asked: Option<u32>, here: usize) -> Self {
-        let used = asked.map_or(DEFAULT_CPUS.min(here), |cpus| cpus as usize);
-        Self { used, here, asked: asked.is_some() }
-    }
-
-    /// Whether as many can be measured here.
-    pub(crate) fn are_here(self) -> bool {
-        self.used <= self.here
-    }
-
-    /// What must be said about their number, if anything.
-    pub(crate) fn warning(self) -> Option<String> {
-        let Self { used, here, asked } = self;
-        if used > here {
-            Some(format!(
-                "this machine has {here} CPUs: what {used} would do is modelled, from what one takes for a page"
-            ))
-        } else if !asked && used < DEFAULT_CPUS {
-            Some(format!(
-                "this machine has {here} CPUs, not {DEFAULT_CPUS}: the rows of the CPU are of {used}; --cpus {DEFAULT_CPUS} \
-                 models {DEFAULT_CPUS}"
-            ))
-        } else {
-            None
-        }
     }
 }
 

@@ -6,8 +6,8 @@ use pageferry_accel::method::Method;
 use pageferry_accel::queue::Provenance;
 
 use super::args::CompareArgs;
+use super::cpus::Cpus;
 use super::modelled::{By, Means};
-use super::plan::Cpus;
 use crate::accelerators;
 use crate::console;
 use crate::devices::{self, Places};

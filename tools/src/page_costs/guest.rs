@@ -7,8 +7,9 @@ use pageferry_accel::method::Method;
 use pageferry_accel::units::PageSize;
 
 use super::PageCosts;
-use super::measure::{MeasureError, Measurement, measure};
-use crate::cli::WorkloadName;
+use super::error::MeasureError;
+use super::measure::{Measurement, measure};
+use crate::args::WorkloadName;
 use crate::codecs::Codecs;
 use crate::input::Input;
 use crate::quantity::ByteSize;

@@ -1,22 +1,21 @@
 //! Page costs as they are measured: every page of an input through the real codecs, by every method.
 
-use std::io;
 use std::sync::Arc;
 
 use pageferry_accel::guest::{AnonymousMemory, GuestRam};
 use pageferry_accel::method::Method;
-use pageferry_accel::queue::OpenError;
 use pageferry_accel::request::Request;
 use pageferry_accel::run::{Content, Run};
 use pageferry_accel::units::{Gpa, PageCount, PageIndex, PageSize};
 use pageferry_engine::dirty::DirtyBitmap;
 
+use super::error::MeasureError;
 use super::station::{BATCH, Batch, Station};
 use super::{Cost, PageCosts, RoundCosts};
-use crate::calibration::ns;
 use crate::codecs::Codecs;
 use crate::guest_memory::MemoryKind;
-use crate::input::{ImageError, Input};
+use crate::input::Input;
+use crate::threads::ns;
 
 /// What is measured.
 #[derive(Clone, Debug)]
@@ -33,30 +32,6 @@ pub(crate) struct Measurement<'a> {
     pub(crate) page_size: PageSize,
     /// How the codecs are set.
     pub(crate) codecs: Codecs,
-}
-
-/// Costs that cannot be measured.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MeasureError {
-    /// The input cannot be had.
-    #[error("{0}")]
-    Input(String),
-    /// There is no memory for requests or baselines.
-    #[error("cannot measure what pages cost: no memory: {0}; use a smaller guest")]
-    Memory(io::Error),
-    /// The CPU's workers cannot be opened.
-    #[error("cannot measure what pages cost: {0}")]
-    Open(OpenError),
-    /// A worker failed on its pages.
-    #[error("cannot measure what pages cost: {0}; `accelbench run` says more")]
-    Failed(String),
-}
-
-impl From<ImageError> for MeasureError {
-    fn from(error: ImageError) -> Self {
-        Self::Input(error.to_string())
-    }
 }
 
 /// Measures what every page of an input costs.
@@ -278,7 +253,7 @@ fn single(value: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::WorkloadName;
+    use crate::args::WorkloadName;
     use crate::quantity::ByteSize;
     use crate::workload::Workload;
 

@@ -1,13 +1,14 @@
 //! What every page of an input costs by every method: bytes on the wire, and CPU time at both ends.
 
+mod error;
 mod guest;
 pub(crate) mod measure;
 mod station;
 
 use pageferry_accel::method::Method;
 
+pub use error::MeasureError;
 pub use guest::{Guest, Writer, of_images, of_workload};
-pub use measure::MeasureError;
 
 /// What one page costs by one method.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

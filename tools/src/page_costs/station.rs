@@ -14,9 +14,9 @@ use pageferry_accel::request::{Direction, Request};
 use pageferry_accel::run::Run;
 use pageferry_accel::units::PageCount;
 
-use super::measure::MeasureError;
-use crate::calibration::threads::ThreadId;
+use super::error::MeasureError;
 use crate::codecs::Codecs;
+use crate::threads::ThreadId;
 
 /// Requests that go through a worker one after the other before its clock is read: it does not fall asleep between them, as it
 /// does not in a sender at work.

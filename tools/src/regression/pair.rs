@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::RegressionError;
+use super::error::RegressionError;
 use crate::host::Host;
 use crate::outcome::SCHEMA;
 use crate::quantity::Percent;

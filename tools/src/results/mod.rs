@@ -1,7 +1,7 @@
 //! Result files, read back: what `run`, `send`, `recv`, `compare` and `sweep` wrote, as rows that can be drawn and compared.
 
 mod compare;
-mod error;
+pub(crate) mod error;
 mod row;
 mod run;
 mod sweep;
@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::host::Host;
 use crate::outcome::SCHEMA;
 
-pub(crate) use error::ResultError;
+use error::ResultError;
 pub(crate) use row::{Known, Provenance, Quantity, Row};
 
 /// What a file holds.

@@ -3,7 +3,7 @@
 use clap::{Args, value_parser};
 use pageferry_engine::budget::CpuBudget;
 
-use crate::cli::{CodecArgs, DestinationArgs, EndsArgs, InputArgs, METHOD, OUTPUT, OutputArgs};
+use crate::args::{CodecArgs, DestinationArgs, EndsArgs, InputArgs, METHOD, OUTPUT, OutputArgs};
 use crate::device::AcceleratorArgs;
 use crate::methods::MethodMix;
 use crate::quantity::ByteRate;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::args::SweepArgs;
-use crate::cli::{RunArgs, StreamArgs};
+use crate::args::{RunArgs, StreamArgs};
 use crate::device::DeviceArgs;
 use crate::plan::{Output, PlanError, RunPlan};
 use crate::quantity::ByteRate;

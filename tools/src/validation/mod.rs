@@ -23,7 +23,8 @@ use crate::codecs::Codecs;
 use crate::guest_memory::MemoryKind;
 use crate::host;
 use crate::input::Input;
-use crate::page_costs::measure::{MeasureError, Measurement, measure};
+use crate::page_costs::MeasureError;
+use crate::page_costs::measure::{Measurement, measure};
 use crate::page_costs::{Guest, PageCosts};
 use crate::simulation::{CpuLane, Fixed, Host, Lane, Link, Setup, Simulated, SimulationError, transfer};
 

@@ -11,7 +11,7 @@ use pageferry_accel::units::PageIndex;
 use pageferry_engine::dirty::DirtyBitmap;
 use serde::Serialize;
 
-use crate::cli::WorkloadName;
+use crate::args::WorkloadName;
 use crate::quantity::ByteSize;
 use content::Content;
 pub(crate) use noise::Noise;

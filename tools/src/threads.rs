@@ -10,6 +10,11 @@ use nix::time::ClockId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ThreadId(i32);
 
+/// A time in nanoseconds, to calculate with.
+pub(crate) fn ns(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e9
+}
+
 /// CPU time that the calling thread has used.
 pub(crate) fn own() -> Duration {
     ClockId::CLOCK_THREAD_CPUTIME_ID.now().map_or(Duration::ZERO, duration)
