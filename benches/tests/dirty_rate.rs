@@ -25,7 +25,7 @@ fn the_quick_mode_moves_guests_and_reports_them_as_a_table_a_plot_and_json() {
         let moved = row["trials"].as_array().unwrap().iter().filter(|trial| trial["downtime"].is_object());
         assert!(moved.count() > 0, "{row}");
     }
-    assert_eq!(svg.matches("class=\"bar\"").count(), 2, "{svg}");
+    assert_eq!(svg.matches("<rect class=\"mark ").count(), 2, "{svg}");
 }
 
 #[test]
