@@ -26,7 +26,9 @@ pub struct Adaptive {
     counts: SelectorCounts,
     /// How often a page that is sent now is expected to be sent again.
     again: f32,
-    /// What a page costs by each way, for the pages that are being decided on; infinite for a way that they cannot go.
+    /// What a page is expected to take by each way, for the pages that are being decided on, and what that costs; infinite for a
+    /// way that they cannot go.
+    expected: Vec<PageCost>,
     costs: Vec<f32>,
     tracer: Option<Tracer>,
 }
@@ -65,6 +67,7 @@ impl Adaptive {
             probes: Probes::new(ways, terms.max_pages),
             counts: SelectorCounts::default(),
             again: LEAST_LIKELY,
+            expected: vec![PageCost::default(); ways],
             costs: vec![0.0; ways],
             knowledge,
             tracer,
@@ -115,7 +118,7 @@ impl Adaptive {
         let (number, reason, keep) = self.consider_baselines(region, number, reason);
         self.tell(|| Event::Decided(self.decision(region, piece, state, number, reason, keep)));
         self.settle_on(region, number, reason);
-        self.use_up(region, number, piece, keep);
+        self.use_up(number, piece, keep);
         Choice { number, way: self.knowledge.ways[number].way, keep_baselines: keep }
     }
 
@@ -158,6 +161,7 @@ impl Adaptive {
         let whole = self.terms.page_bytes();
         for number in 0..self.costs.len() {
             let mut cost = self.knowledge.expected(region, number);
+            self.expected[number] = cost;
             if self.knowledge.ways[number].needs_baseline() {
                 // Pages without a baseline are sent as they are.
                 cost.bytes = cost.bytes * known + whole * (1.0 - known);
@@ -183,7 +187,7 @@ impl Adaptive {
     /// To encode pages that come out as large as they went in is CPU time for nothing, be it ever so cheap. A later look may find
     /// that they shrink by then.
     fn leave_out_what_does_not_shrink(&mut self, region: usize) {
-        let Self { knowledge, costs, terms, .. } = self;
+        let Self { knowledge, expected, costs, terms, .. } = self;
         let is_plain = |number: usize| knowledge.ways[number].family == Family::Plain;
         if !(0..costs.len()).any(|number| is_plain(number) && costs[number].is_finite()) {
             return;
@@ -191,7 +195,7 @@ impl Adaptive {
         let limit = WORTHWHILE * terms.page_bytes();
         for number in (0..costs.len()).filter(|&number| !is_plain(number)) {
             let was_seen = knowledge.was_seen(region, knowledge.ways[number].family);
-            if was_seen && knowledge.expected(region, number).bytes > limit {
+            if was_seen && expected[number].bytes > limit {
                 costs[number] = f32::INFINITY;
             }
         }
@@ -211,7 +215,7 @@ impl Adaptive {
         let (number, reason) = self.keep_or_change(state, best, piece);
         let Some(look) = self.look(region, number, state, piece) else { return (number, reason) };
         // What it costs if what is hoped for is not there.
-        let expected = self.market.price(look, self.knowledge.expected(region, look));
+        let expected = self.market.price(look, self.expected[look]);
         let more = pages * (expected - self.costs[number]);
         if self.probes.spend(more) { (look, Reason::Look) } else { (number, reason) }
     }
@@ -317,9 +321,9 @@ impl Adaptive {
         }
     }
 
-    fn use_up(&mut self, region: usize, number: usize, piece: Piece, keep: bool) {
-        let Self { knowledge, market, .. } = self;
-        let mut cost = knowledge.expected(region, number);
+    fn use_up(&mut self, number: usize, piece: Piece, keep: bool) {
+        let Self { knowledge, market, expected, .. } = self;
+        let mut cost = expected[number];
         if keep && !knowledge.ways[number].needs_baseline() {
             cost.cpu_ns += knowledge.keep_ns();
         }
